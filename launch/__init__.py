@@ -1,0 +1,1 @@
+"""Commands that train, and how every command starts and ends."""

@@ -1,0 +1,50 @@
+"""How every command starts and ends: flags, compilation cache, errors, files."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterable
+
+import jax
+from absl import app, flags, logging
+
+from zf_jax.errors import BadInput
+
+
+def run(
+    main: Callable[[], Iterable[pathlib.Path]], required: Iterable[str] = ()
+) -> None:
+    """Runs a command: the last line of its file.
+
+    A user's mistake ends it with one line on stderr and exit code 2; what it wrote is
+    listed at the end.
+
+    Args:
+      main: does the work and returns the files it wrote.
+      required: names of the flags that must be given.
+    """
+
+    def checked(arguments: list[str]) -> None:
+        try:
+            if arguments[1:]:
+                raise BadInput(f"{arguments[1]}: not a flag; write --flag=value")
+            _keep_compilations()
+            written = list(main())
+        except BadInput as error:
+            name = pathlib.Path(arguments[0]).stem
+            print(f"{name}: {error}", file=sys.stderr)
+            sys.exit(2)
+        for path in written:
+            print(f"wrote {os.path.relpath(path)}")
+
+    logging.set_verbosity(logging.WARNING)
+    flags.mark_flags_as_required(required)
+    app.run(checked)
+
+
+def _keep_compilations() -> None:
+    """JAX's persistent cache, so that a second start is quick."""
+    if not jax.config.jax_compilation_cache_dir:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "zf_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

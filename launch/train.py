@@ -1,0 +1,146 @@
+"""Trains a net, data-parallel over all local devices.
+
+    python -m launch.train --spec=tiny --dataset=creatures/64 --workdir=runs/tiny
+
+Into the workdir go `checkpoints/`, `metrics.jsonl` (a line an epoch) and `curve.png`.
+The same command again resumes from the newest checkpoint; Ctrl-C saves one first.
+The flags of the recipe default to the net's own: the paper's for all but TINY.
+"""
+
+import dataclasses
+import json
+import pathlib
+import signal
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from launch import script
+from zf_jax import spec
+from zf_jax.data import sources
+from zf_jax.errors import BadInput
+from zf_jax.figures import curves
+from zf_jax.training import checkpoint, loop, recipe
+
+_SPEC = flags.DEFINE_string("spec", "zfnet", f"net: {', '.join(spec.NETS)}")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "any TFDS name, or the built-in creatures/64 and creatures/224"
+)
+_TRAIN = flags.DEFINE_string("train_split", "train", "split to learn from")
+_VALIDATION = flags.DEFINE_string("validation_split", "validation", "split to judge by")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "where TFDS keeps data sets")
+_WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept")
+_KEEP = flags.DEFINE_list(
+    "keep",
+    ["1", "2", "5", "10", "20", "30", "40", "64"],
+    "epochs whose checkpoints stay for good (fig. 4's); else the newest two",
+)
+_SAVE_MINUTES = flags.DEFINE_float("save_minutes", 30, "between saves in an epoch")
+_WORKERS = flags.DEFINE_integer(
+    "workers", 0, "processes that decode images; 0 decodes in threads, see docs"
+)
+
+_KINDS = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+}
+_RECIPE = {
+    field.name: _KINDS[field.type](
+        field.name,
+        None,
+        f"{field.metadata['help']} (the paper's: {field.default})",
+    )
+    for field in dataclasses.fields(recipe.Recipe)
+}
+
+
+def _run() -> loop.Run:
+    net = spec.by_name(_SPEC.value)
+    given = {name: f.value for name, f in _RECIPE.items() if f.value is not None}
+    how = dataclasses.replace(recipe.default(net), **given)
+    train, validation = (
+        sources.open_split(_DATASET.value, split, data_dir=_DATA_DIR.value)
+        for split in (_TRAIN.value, _VALIDATION.value)
+    )
+    net = net.with_classes(len(train.labels))
+    return loop.Run(net, how, train, validation, _WORKERS.value)
+
+
+def _keep() -> list[int]:
+    try:
+        return [int(epoch) for epoch in _KEEP.value]
+    except ValueError:
+        raise BadInput(
+            f"--keep={','.join(_KEEP.value)}: write epochs, as 1,2,5"
+        ) from None
+
+
+def _record(metrics: pathlib.Path, rows: list[dict]) -> None:
+    """Writes all rows anew: what a crash left half-written is gone."""
+    fresh = metrics.with_suffix(".new")
+    fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fresh.replace(metrics)
+
+
+def _past(metrics: pathlib.Path, step: int) -> list[dict]:
+    """The rows of an earlier start, up to the checkpoint it resumes from."""
+    if not metrics.exists():
+        return []
+    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line]
+    return [row for row in rows if row["step"] <= step]
+
+
+def main() -> list[pathlib.Path]:
+    """Trains, and draws the curve after every epoch."""
+    run = _run()
+    loop.check(run)
+    workdir = pathlib.Path(_WORKDIR.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    metrics, curve = workdir / "metrics.jsonl", workdir / "curve.png"
+    stopped = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.append(True))
+    with checkpoint.Store(workdir, run.about, _keep()) as store:
+        rows = _past(metrics, store.newest or 0)
+        total = run.recipe.epochs * run.steps_per_epoch
+        with tqdm(
+            total=total * run.recipe.batch_size,
+            initial=(store.newest or 0) * run.recipe.batch_size,
+            desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} devices",
+            unit=" images",
+            unit_scale=True,
+            disable=jax.process_index() > 0,
+        ) as bar:
+
+            def on_step(done: int, loss: float | None) -> None:
+                bar.update(done * run.recipe.batch_size - bar.n)
+                if loss is not None:
+                    bar.set_postfix_str(f"loss {loss:.3f}")
+
+            reports = loop.epochs(
+                run,
+                store,
+                on_step=on_step,
+                stop=lambda: bool(stopped),
+                save_minutes=_SAVE_MINUTES.value,
+            )
+            for report in reports:
+                rows.append(report._asdict())
+                _record(metrics, rows)
+                curves.training(rows, curve)
+                bar.write(
+                    f"epoch {report.epoch}: loss {report.train_loss:.3f}, validation "
+                    f"loss {report.loss:.3f}, top-1 {report.top1:.2%}, top-5 "
+                    f"{report.top5:.2%}, {report.images_per_second:.0f} images/s"
+                )
+    if stopped:
+        print(f"stopped and saved; the same command goes on from {workdir}")
+    if not rows:
+        return []
+    return [metrics, curve, store.folder]
+
+
+if __name__ == "__main__":
+    script.run(main, required=("dataset", "workdir"))

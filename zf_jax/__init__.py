@@ -1,0 +1,18 @@
+"""Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", in JAX.
+
+Where to look (section numbers are the paper's, arXiv 1311.2901v3):
+
+    layers.py, spec.py   what a net is: frozen data; the nets of the paper
+    geometry.py          map sizes, parameters, receptive fields, without running
+    ops/                 filtering, pooling, contrast: the way up and its transpose
+    convnet.py           images -> logits, Trace                       section 2
+    deconvnet.py         a unit -> pixels                              section 2.1
+    transforms/          JAX function -> JAX function, by its jaxpr
+    probes/              gallery (fig. 2), occlusion (fig. 7): functions and arrays in
+    data/                creatures, any TFDS set, crops, batches
+    training/            section 3: recipe, pmap step, checkpoints, loop
+    figures/             arrays -> PNG
+
+Shapes are written [N, H, W, C]: N images, H W rows and columns, C maps or colours,
+K kept, D devices or units, R S grid rows and columns, L classes.
+"""

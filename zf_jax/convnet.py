@@ -1,0 +1,131 @@
+"""The convnet: images to logits, and to everything the deconvnet needs (section 2)."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from zf_jax import geometry
+from zf_jax.errors import BadInput
+from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Op, Pool, Relu
+from zf_jax.ops import filtering, lrn, pooling
+from zf_jax.spec import Input, Spec
+
+
+class Trace(NamedTuple):
+    """What a net saw and computed on the way up; the dicts have an entry per layer.
+
+    Under jit, what the caller does not use is not computed.
+
+    Attributes:
+      images: [N, H, W, C], as the net got them.
+      maps: rectified, before pooling, [N, H', W', maps] or [N, units]; the last
+        layer's are the logits.
+      outputs: what the next layer sees.
+      switches: uint8 in the shape of the pooled maps, for layers with a pool only.
+    """
+
+    images: jax.Array
+    maps: dict[str, jax.Array]
+    outputs: dict[str, jax.Array]
+    switches: dict[str, jax.Array]
+
+
+class Filter(nn.Module):
+    """A layer's filters and biases."""
+
+    op: Conv | Dense
+    kernel_shape: tuple[int, ...]
+    kernel_init: nn.initializers.Initializer
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", self.kernel_init, self.kernel_shape)
+        bias = self.param("bias", nn.initializers.zeros, self.kernel_shape[-1:])
+        filtered = filtering.filter_maps(self.op, x, kernel.astype(x.dtype))
+        # The bias's leading axes are spelled out: no rank is promoted silently.
+        return filtered + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+class ConvNet(nn.Module):
+    """A Spec, walked forward.
+
+    Attributes:
+      net: what the net is.
+      dtype: of the computation, float32 or bfloat16; parameters stay float32.
+      kernel_init: of the weights; biases start at 0 (section 3: 10^-2, read as the
+        deviation of a normal distribution, since a constant would not break symmetry).
+    """
+
+    net: Spec
+    dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.normal(0.01)
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, *, train: bool = False
+    ) -> tuple[jax.Array, Trace]:
+        """Logits and trace of a batch.
+
+        Args:
+          images: [N, H, W, C] float, as `prepare` gives them.
+          train: drops units out, with the random stream "dropout".
+
+        Returns:
+          logits: [N, L] float32 (of the net's last layer, whatever it is).
+          trace: in the dtype of the computation.
+
+        Raises:
+          BadInput: the images' shape does not suit the net.
+        """
+        if images.ndim != 4 or images.shape[-1] != self.net.input.channels:
+            raise BadInput(
+                f"images of shape {images.shape}: {self.net.name} takes [N, H, W, "
+                f"{self.net.input.channels}]"
+            )
+        geometry.shapes(self.net, images.shape[1:3])
+        kernels = geometry.parameter_shapes(self.net)
+        trace = Trace(images, {}, {}, {})
+        x = images.astype(self.dtype)
+        for layer in self.net.layers:
+            for op in layer.head:
+                if isinstance(op, Conv | Dense):
+                    kernel_shape, _ = kernels[layer.name]
+                    x = Filter(op, kernel_shape, self.kernel_init, name=layer.name)(x)
+                else:
+                    x = self._apply(op, x, layer, trace, train)
+            trace.maps[layer.name] = x
+            for op in layer.tail:
+                x = self._apply(op, x, layer, trace, train)
+            trace.outputs[layer.name] = x
+        return x.astype(jnp.float32), trace
+
+    def _apply(self, op: Op, x, layer: Layer, trace: Trace, train: bool):
+        match op:
+            case Relu():
+                return jnp.maximum(x, 0)
+            case Pool():
+                x, trace.switches[layer.name] = pooling.pool(op, x)
+                return x
+            case LRN():
+                return lrn.normalise(op, x)
+            case Dropout():
+                return nn.Dropout(op.rate, deterministic=not train)(x)
+            case Flatten():
+                return x.reshape(len(x), -1)
+
+
+def prepare(images: jax.Array, given: Input) -> jax.Array:
+    """Pixels as a net takes them: (pixels - mean) * scale.
+
+    Args:
+      images: [..., C] of any real dtype, RGB pixels in 0..255.
+      given: the net's input.
+
+    Returns:
+      [..., C] float32.
+    """
+    mean = jnp.asarray(given.mean, jnp.float32)
+    mean = mean.reshape((1,) * (images.ndim - 1) + (-1,))
+    return (images.astype(jnp.float32) - mean) * given.scale

@@ -1,0 +1,168 @@
+"""The deconvnet: from a unit back to pixels (section 2.1).
+
+The Spec, walked backward: unpool with the image's switches, rectify, filter with the
+transposed filters. Each step is the transpose of the step up; only the rule at the
+ReLU tells a deconvnet from a gradient (Simonyan et al. 2013, section 4):
+
+    rule         signal passed down     known as
+    deconvnet    max(R, 0)              this paper
+    gradient     R where f > 0          saliency, Simonyan et al. 2013
+    guided       max(R, 0) where f > 0  guided backpropagation, Springenberg et al. 2014
+
+R is the signal from above and f the map on the way up. No bias goes down and the
+pixels are signed: a zero seed gives exactly zero, and negative pixels are no error.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from zf_jax.convnet import Trace
+from zf_jax.errors import BadInput
+from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
+from zf_jax.ops import filtering, lrn, pooling
+from zf_jax.spec import Spec
+
+Rule = Literal["deconvnet", "gradient", "guided"]
+Contrast = Literal["identity", "gradient"]
+
+
+def isolate(
+    maps: jax.Array,
+    *,
+    channel: jax.Array | int,
+    position: jax.Array | tuple[int, int] | None = None,
+) -> jax.Array:
+    """The seed of a projection: one activation of each image, all others zero.
+
+    Args:
+      maps: [N, H, W, C], or [N, D] of a dense layer: `trace.maps[layer]`.
+      channel: which map (or unit) of each image, [N] int, or one for all.
+      position: (row, column) in the map, [N, 2] int, or one pair for all; by default
+        where the map is strongest. Dense layers have none.
+
+    Returns:
+      An array of the maps' shape and dtype, holding the activation's own value.
+
+    Raises:
+      BadInput: a channel or position outside of the maps (where it is not traced).
+    """
+    count, *places, channels = maps.shape
+    _check_range("channel", channel, (channels,))
+    rows = jnp.arange(count)
+    channel = jnp.broadcast_to(jnp.asarray(channel), (count,))
+    if not places:
+        if position is not None:
+            raise BadInput("position: a dense layer has none, give the channel alone")
+        return jnp.zeros_like(maps).at[rows, channel].set(maps[rows, channel])
+    if position is None:
+        chosen = maps[rows, :, :, channel].reshape(count, -1)
+        row, column = jnp.unravel_index(jnp.argmax(chosen, axis=1), tuple(places))
+    else:
+        _check_range("position", position, tuple(places))
+        row, column = jnp.broadcast_to(jnp.asarray(position), (count, 2)).T
+    at = rows, row, column, channel
+    return jnp.zeros_like(maps).at[at].set(maps[at])
+
+
+def _check_range(name: str, index, sizes: tuple[int, ...]) -> None:
+    if isinstance(index, jax.core.Tracer):
+        return
+    given = jnp.asarray(index).reshape(-1, len(sizes))
+    for axis, size in enumerate(sizes):
+        wrong = [int(i) for i in given[:, axis] if not 0 <= i < size]
+        if wrong:
+            raise BadInput(f"{name} {wrong[0]}: the maps have 0 to {size - 1}")
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "contrast"))
+def reconstruct(
+    net: Spec,
+    params: dict,
+    seed: jax.Array,
+    trace: Trace,
+    *,
+    layer: str,
+    rule: Rule = "deconvnet",
+    contrast: Contrast | None = None,
+) -> jax.Array:
+    """Projects a layer's activations down to pixels.
+
+    Args:
+      net: what the net is.
+      params: its parameters, {layer: {"kernel": ..., "bias": ...}}.
+      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it. Linear in it
+        with rule "gradient", positively homogeneous with the others.
+      trace: of the same images.
+      layer: where the seed stands: any layer, dense ones and the logits too.
+      rule: what the ReLU does on the way down.
+      contrast: what contrast normalisation does on the way down: "identity", or its
+        true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
+        2016, but the gradient with rule "gradient", which then equals `jax.grad`.
+
+    Returns:
+      [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
+
+    Raises:
+      BadInput: an unknown layer, rule or contrast, or a seed of another shape.
+    """
+    last = net.index(layer)
+    if rule not in (rules := ("deconvnet", "gradient", "guided")):
+        raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
+    if contrast not in (contrasts := ("identity", "gradient", None)):
+        raise BadInput(f"contrast {contrast!r}: there are {contrasts}")
+    if layer not in trace.maps or seed.shape != trace.maps[layer].shape:
+        found = {name: maps.shape for name, maps in trace.maps.items()}
+        raise BadInput(
+            f"a seed of shape {seed.shape} at {layer}: the trace has {found}"
+        )
+    if contrast is None:
+        contrast = "gradient" if rule == "gradient" else "identity"
+    signal = seed
+    for index in range(last, -1, -1):
+        each = net.layers[index]
+        if index < last:
+            signal = _tail_down(each, signal, trace, contrast)
+        below = trace.outputs[net.layers[index - 1].name] if index else trace.images
+        kernel = params[each.name]["kernel"]
+        signal = _head_down(each, signal, trace, kernel, below.shape, rule)
+    return signal
+
+
+def _tail_down(layer, signal, trace: Trace, contrast: Contrast):
+    """From a layer's output to its maps: unpool; contrast as asked for."""
+    switches = trace.switches.get(layer.name)
+    x, steps = trace.maps[layer.name].astype(signal.dtype), []
+    for op in layer.tail:
+        steps.append((op, x))
+        if isinstance(op, Pool):
+            x = pooling.pick(op, x, switches)
+        elif isinstance(op, LRN):
+            x = lrn.normalise(op, x)
+    for op, x in reversed(steps):
+        if isinstance(op, Pool):
+            signal = pooling.unpool(op, signal, switches, x.shape)
+        elif isinstance(op, LRN) and contrast == "gradient":
+            signal = jax.vjp(functools.partial(lrn.normalise, op), x)[1](signal)[0]
+    return signal
+
+
+def _head_down(layer, signal, trace: Trace, kernel, shape, rule: Rule):
+    """From a layer's maps to its input: rectify, then transposed filtering."""
+    for op in reversed(layer.head):
+        match op:
+            case Relu():
+                if rule != "gradient":
+                    signal = jnp.maximum(signal, 0)
+                if rule != "deconvnet":
+                    signal = jnp.where(trace.maps[layer.name] > 0, signal, 0)
+            case Conv():
+                signal = filtering.filter_down(op, signal, kernel, shape)
+            case Dense():
+                flat = (len(signal), kernel.shape[0])
+                signal = filtering.filter_down(op, signal, kernel, flat)
+            case Flatten():
+                signal = signal.reshape(shape)
+    return signal

@@ -1,0 +1,190 @@
+"""Plates of one layer (fig. 2) and of one occluded image (fig. 7), with matplotlib."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from zf_jax.figures import files, raster
+
+
+def layer(
+    patches: np.ndarray,
+    projections: np.ndarray,
+    captions: Sequence[str],
+    *,
+    title: str,
+    path: pathlib.Path,
+) -> pathlib.Path:
+    """Fig. 2: per map, its strongest projections beside the patches they are from.
+
+    Args:
+      patches: [M, K, h, w, 3] in 0..1.
+      projections: [M, K, h, w, 3], signed.
+      captions: one a map.
+      title: of the plate.
+      path: of the PNG.
+    """
+    count = len(patches)
+    columns = min(count, 4)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(3.6 * columns, 2.0 * rows + 0.7), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axis in axes:
+        axis.axis("off")
+    for axis, seen, projected, caption in zip(
+        axes, patches, projections, captions, strict=False
+    ):
+        pair = [raster.grid(raster.stretch(projected)), raster.grid(seen)]
+        middle = np.ones((len(pair[0]), max(2, len(pair[0]) // 20), 3))
+        axis.imshow(
+            np.concatenate([pair[0], middle, pair[1]], axis=1), interpolation="nearest"
+        )
+        axis.set_title(caption, fontsize=8, pad=3)
+    return files.save(figure, path)
+
+
+class Occluded(NamedTuple):
+    """What fig. 7 shows of one image.
+
+    Attributes:
+      picture: [H, W, 3] in 0..1, the image.
+      square: [H, W, 3] in 0..1, the image with an example of the square.
+      activity: [R, S], the strongest map's total activity by the square's place.
+      projections: [K, h, w, 3] signed: this image's, then other images' of that map.
+      probability: [R, S], of the class.
+      top: [R, S] int, the most probable class.
+      clean: activity and probability of the image itself.
+      labels: names of all classes.
+      map_name: the strongest map's.
+      class_name: of the class in `probability`.
+      side, stride: of the squares, (rows, columns) in pixels.
+    """
+
+    picture: np.ndarray
+    square: np.ndarray
+    activity: np.ndarray
+    projections: np.ndarray
+    probability: np.ndarray
+    top: np.ndarray
+    clean: tuple[float, float]
+    labels: Sequence[str]
+    map_name: str
+    class_name: str
+    side: tuple[int, int]
+    stride: tuple[int, int]
+
+
+def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path:
+    """Fig. 7's five panels (a) to (e) for one image.
+
+    The maps are drawn over the image's own frame: each reading at the centre of its
+    square.
+    """
+    figure = Figure(figsize=(16, 4.0), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    a, b, c, d, e = figure.subplots(1, 5)
+    a.imshow(seen.square)
+    a.set_title(f"(a) image, a {seen.side[0]}x{seen.side[1]} square", fontsize=9)
+    _heat(figure, b, seen, seen.activity, vmax=None)
+    b.set_title(
+        f"(b) activity of {seen.map_name}\nclean: {seen.clean[0]:.3g}", fontsize=9
+    )
+    _projections(c, seen.projections)
+    c.set_title(
+        f"(c) projections of {seen.map_name}\nframed: this image; others: strongest",
+        fontsize=9,
+    )
+    _heat(figure, d, seen, seen.probability, vmax=1.0)
+    d.set_title(f"(d) p({seen.class_name})\nclean: {seen.clean[1]:.3f}", fontsize=9)
+    _classes(e, seen)
+    e.set_title("(e) most probable class", fontsize=9)
+    for axis in (a, b, c, d, e):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return files.save(figure, path)
+
+
+def _extent(seen: Occluded) -> tuple[float, float, float, float]:
+    """Where the grid of readings lies in pixels: a cell a stride, at square centres."""
+    rows, columns = seen.top.shape
+    top, left = (
+        (side - stride) / 2 - 0.5
+        for side, stride in zip(seen.side, seen.stride, strict=True)
+    )
+    return left, left + columns * seen.stride[1], top + rows * seen.stride[0], top
+
+
+def _frame(axis, seen: Occluded) -> None:
+    height, width = seen.picture.shape[:2]
+    axis.set_xlim(-0.5, width - 0.5)
+    axis.set_ylim(height - 0.5, -0.5)
+
+
+def _heat(figure, axis, seen: Occluded, values: np.ndarray, vmax) -> None:
+    axis.imshow(seen.picture.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    drawn = axis.imshow(
+        values, extent=_extent(seen), cmap="jet", vmin=0, vmax=vmax, alpha=0.75
+    )
+    _frame(axis, seen)
+    figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
+
+
+def _classes(axis, seen: Occluded) -> None:
+    present, counts = np.unique(seen.top, return_counts=True)
+    present = present[np.argsort(-counts)]
+    colours = np.asarray(_COLOURS)[np.arange(len(present)) % len(_COLOURS)]
+    place = {label: i for i, label in enumerate(present)}
+    indices = np.vectorize(place.get)(seen.top)
+    axis.imshow(seen.picture.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
+    axis.imshow(
+        indices,
+        extent=_extent(seen),
+        cmap=ListedColormap(colours),
+        vmin=-0.5,
+        vmax=len(present) - 0.5,
+        alpha=0.75,
+        interpolation="nearest",
+    )
+    _frame(axis, seen)
+    handles = [
+        Patch(color=colour, label=seen.labels[label])
+        for colour, label in zip(colours, present, strict=True)
+    ][:8]
+    axis.legend(
+        handles=handles,
+        fontsize=7,
+        ncols=2,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        frameon=False,
+    )
+
+
+def _projections(axis, projections: np.ndarray) -> None:
+    height, width = projections.shape[1:3]
+    axis.imshow(raster.grid(raster.stretch(projections)), interpolation="nearest")
+    axis.add_patch(
+        Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor="black", lw=2.5)
+    )
+
+
+# Ten colours told apart by most eyes (matplotlib's tab10), as RGB in 0..1.
+_COLOURS = [
+    (0.12, 0.47, 0.71),
+    (1.00, 0.50, 0.05),
+    (0.17, 0.63, 0.17),
+    (0.84, 0.15, 0.16),
+    (0.58, 0.40, 0.74),
+    (0.55, 0.34, 0.29),
+    (0.89, 0.47, 0.76),
+    (0.50, 0.50, 0.50),
+    (0.74, 0.74, 0.13),
+    (0.09, 0.75, 0.81),
+]

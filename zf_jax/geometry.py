@@ -1,0 +1,211 @@
+"""The arithmetic of a net's windows, without running anything.
+
+Map sizes, parameter counts, multiply-adds, and what part of the image a unit sees.
+Rows and columns are counted from 0 at the top left; every interval is half open,
+[first, last). Window arithmetic stands here and nowhere else.
+"""
+
+import math
+from typing import NamedTuple
+
+from zf_jax.errors import BadInput
+from zf_jax.layers import Conv, Dense, Flatten, Pair, Pool
+from zf_jax.spec import Spec
+
+Shape = tuple[int, ...]
+
+
+class LayerShapes(NamedTuple):
+    """Shapes of one layer, without the axis of images.
+
+    Attributes:
+      input: what the layer's filter sees, (H, W, C) or (D,).
+      maps: after its Relu.
+      output: what the next layer sees.
+    """
+
+    input: Shape
+    maps: Shape
+    output: Shape
+
+
+class Field(NamedTuple):
+    """What part of the image the units of a map see: the receptive field.
+
+    The unit at row i sees image rows [start + i * step, start + i * step + size), and
+    likewise for columns; what lies outside of the image is padding.
+
+    Attributes:
+      size: (rows, columns) of the field, in pixels.
+      step: pixels between the fields of neighbouring units.
+      start: first pixel of unit 0's field; negative where padding comes first.
+    """
+
+    size: Pair
+    step: Pair
+    start: Pair
+
+    def first(self, axis: int, index):
+        """First pixel that unit `index` (a number or an array) sees along `axis`."""
+        return self.start[axis] + index * self.step[axis]
+
+
+def slide(length: int, size: int, stride: int, padding: Pair) -> int:
+    """How many windows of `size` fit along an axis of `length` entries."""
+    return (length + sum(padding) - size) // stride + 1
+
+
+def shapes(net: Spec, size: Pair | None = None) -> dict[str, LayerShapes]:
+    """The shapes of every layer for images of `size` (the net's own by default).
+
+    Raises:
+      BadInput: a map would be empty, groups do not divide the maps, or `size` does
+        not suit the first dense layer.
+    """
+    size = net.input.size if size is None else size
+    shape, found = (*size, net.input.channels), {}
+    for layer in net.layers:
+        before = shape
+        for op in layer.head:
+            shape = _after(op, shape, f"{layer.name} of {net.name}")
+        maps = shape
+        for op in layer.tail:
+            shape = _after(op, shape, f"{layer.name} of {net.name}")
+        found[layer.name] = LayerShapes(before, maps, shape)
+    if tuple(size) != net.input.size:
+        _check_dense(net, found, size)
+    return found
+
+
+def _after(op, shape: Shape, where: str) -> Shape:
+    """The shape that `op` makes of `shape`."""
+    match op:
+        case Conv() | Pool():
+            if len(shape) != 3:
+                raise BadInput(f"{where}: {type(op).__name__} cannot follow Dense")
+            *window, maps = shape
+            rows, columns = map(slide, window, op.size, op.stride, op.padding)
+            if rows < 1 or columns < 1:
+                raise BadInput(
+                    f"{where}: a {op.size[0]}x{op.size[1]} window does not fit in "
+                    f"{window[0]}x{window[1]}; give larger images"
+                )
+            if isinstance(op, Pool):
+                return rows, columns, maps
+            if maps % op.groups or op.maps % op.groups:
+                raise BadInput(
+                    f"{where}: {op.groups} groups do not divide {maps} and {op.maps}"
+                )
+            return rows, columns, op.maps
+        case Flatten():
+            return (math.prod(shape),)
+        case Dense():
+            if len(shape) != 1:
+                raise BadInput(f"{where}: Dense needs a Flatten before it")
+            return (op.units,)
+        case _:
+            return shape
+
+
+def _check_dense(net: Spec, found: dict[str, LayerShapes], size: Pair) -> None:
+    own = shapes(net)
+    for layer in net.layers:
+        want, got = own[layer.name].input, found[layer.name].input
+        if isinstance(layer.head[0], Flatten) and want != got:
+            raise BadInput(
+                f"{layer.name} of {net.name} is dense and takes {_by(want)}, images of "
+                f"{_by(size)} give it {_by(got)}: give images of {_by(net.input.size)}, "
+                f"or cut the net with upto()"
+            )
+
+
+def _by(lengths) -> str:
+    return "x".join(map(str, lengths))
+
+
+def parameter_shapes(net: Spec) -> dict[str, tuple[Shape, Shape]]:
+    """Shapes of every layer's (kernel, bias).
+
+    Kernels are [rows, columns, maps in / groups, maps out] or [inputs, units].
+    """
+    inputs, found = shapes(net), {}
+    for layer in net.layers:
+        seen = inputs[layer.name].input
+        match layer.filter:
+            case Conv(maps=maps, size=size, groups=groups):
+                found[layer.name] = (*size, seen[-1] // groups, maps), (maps,)
+            case Dense(units=units):
+                found[layer.name] = (math.prod(seen), units), (units,)
+    return found
+
+
+def parameters(net: Spec) -> dict[str, int]:
+    """How many parameters every layer has, weights and biases."""
+    return {
+        name: math.prod(kernel) + math.prod(bias)
+        for name, (kernel, bias) in parameter_shapes(net).items()
+    }
+
+
+def multiply_adds(net: Spec, size: Pair | None = None) -> dict[str, int]:
+    """Multiply-adds of every layer's filter for one image of `size`."""
+    places = {name: math.prod(s.maps[:-1]) for name, s in shapes(net, size).items()}
+    return {
+        name: math.prod(kernel) * places[name]
+        for name, (kernel, _) in parameter_shapes(net).items()
+    }
+
+
+def fields(net: Spec) -> dict[str, Field]:
+    """The receptive field of every layer's maps (the patches of fig. 2).
+
+    A dense unit sees the whole image: its field has the image's size, step 0.
+    """
+    size, step, start, found = (1, 1), (1, 1), (0, 0), {}
+    for layer in net.layers:
+        if isinstance(layer.filter, Dense):
+            size, step, start = net.input.size, (0, 0), (0, 0)
+        for op in (*layer.head, *layer.tail):
+            if isinstance(op, Conv | Pool):
+                start = tuple(
+                    s - pad[0] * t
+                    for s, pad, t in zip(start, op.padding, step, strict=True)
+                )
+                size = tuple(
+                    s + (window - 1) * t
+                    for s, window, t in zip(size, op.size, step, strict=True)
+                )
+                step = tuple(
+                    t * stride for t, stride in zip(step, op.stride, strict=True)
+                )
+            if op is layer.head[-1]:
+                found[layer.name] = Field(size, step, start)
+    return found
+
+
+def patch(
+    net: Spec, layer: str, position: Pair = (0, 0), size: Pair | None = None
+) -> tuple[Pair, Pair]:
+    """The image patch that the unit of `layer` at `position` sees, inside the image.
+
+    Args:
+      net: the net.
+      layer: name of the layer.
+      position: (row, column) in its maps; of no matter for a dense layer.
+      size: rows and columns of the image; the net's own by default.
+
+    Returns:
+      ((first row, last row), (first column, last column)) in pixels, half open.
+    """
+    net = net.upto(layer)
+    size = net.input.size if size is None else size
+    field = fields(net)[layer]
+    *places, _ = shapes(net, size)[layer].maps
+    if any(not 0 <= i < n for i, n in zip(position, places, strict=False)):
+        raise BadInput(f"position {position}: {layer} has {_by(places)} places")
+    spans = []
+    for axis in (0, 1):
+        first = field.first(axis, position[axis])
+        last = first + field.size[axis]
+        spans.append((max(first, 0), min(last, size[axis])))
+    return tuple(spans)

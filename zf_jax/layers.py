@@ -1,0 +1,157 @@
+"""The kinds of layers a net is made of, as frozen, hashable data.
+
+Standard library only: what an operation computes is in `ops/`, how its windows move
+over the image in `geometry.py`.
+"""
+
+import dataclasses
+
+from zf_jax.errors import BadInput
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+
+
+def pair(value: int | Pair) -> Pair:
+    """(rows, columns) from a pair, or from one number for both."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _padding(value: int | Padding) -> Padding:
+    if isinstance(value, int):
+        return (value, value), (value, value)
+    return tuple(pair(side) for side in value)
+
+
+class _Window:
+    """A window that slides over rows and columns, as fields of a frozen dataclass.
+
+    `size` and `stride` are a number or (rows, columns), `padding` a number or
+    ((top, bottom), (left, right)): entries added around the input.
+    """
+
+    def __post_init__(self):
+        for field, parse in (("size", pair), ("stride", pair), ("padding", _padding)):
+            object.__setattr__(self, field, parse(getattr(self, field)))
+        if min(self.size + self.stride) < 1 or min(min(p) for p in self.padding) < 0:
+            raise BadInput(f"{self}: size and stride start at 1, padding at 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv(_Window):
+    """Filtering: `maps` filters of `size`, each over 1/`groups` of the input's maps."""
+
+    maps: int
+    size: int | Pair
+    stride: int | Pair = 1
+    padding: int | Padding = 0
+    groups: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool(_Window):
+    """Max pooling; padding counts as minus infinity, so it never wins."""
+
+    size: int | Pair = 3
+    stride: int | Pair = 2
+    padding: int | Padding = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        rows, columns = self.size
+        if rows * columns > 256:
+            raise BadInput(f"{self}: a uint8 switch tells at most 256 places apart")
+        if any(max(p) >= size for p, size in zip(self.padding, self.size, strict=True)):
+            raise BadInput(f"{self}: a window could lie in the padding alone")
+
+
+@dataclasses.dataclass(frozen=True)
+class LRN:
+    """Contrast normalisation across maps: x / (k + alpha * sum of x^2)^beta.
+
+    The sum runs over the `size` neighbouring maps; `alpha` multiplies each square as
+    it stands (Caffe and ONNX divide theirs by `size`).
+    """
+
+    # Not in the paper: the constants. These are Krizhevsky's formula's.
+    size: int = 5
+    k: float = 2.0
+    alpha: float = 1e-4
+    beta: float = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A fully connected layer of `units`."""
+
+    units: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Relu:
+    """max(x, 0)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """[N, H, W, C] to [N, H * W * C], rows first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Zeroes a `rate` of the units, in training only."""
+
+    rate: float = 0.5
+
+
+Op = Conv | Dense | Relu | Pool | LRN | Dropout | Flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer as the paper counts them: a filter and what follows it.
+
+    The operations stand in the order `[Flatten] Conv|Dense [Relu] (Pool|LRN|Dropout)*`
+    with at most one Pool. The layer's *maps* are the values after its Relu (after its
+    filter, where it has none); its *output* is what the next layer sees.
+    """
+
+    name: str
+    ops: tuple[Op, ...]
+
+    def __post_init__(self):
+        head, tail = self.head, self.ops[len(self.head) :]
+        kinds = [type(op) for op in head if not isinstance(op, Flatten)]
+        if kinds not in ([Conv], [Dense], [Conv, Relu], [Dense, Relu]) or not all(
+            isinstance(op, Pool | LRN | Dropout) for op in tail
+        ):
+            raise BadInput(
+                f"{self.name}: the operations of a layer stand in the order "
+                "[Flatten] Conv|Dense [Relu] (Pool|LRN|Dropout)*, these are "
+                + " ".join(type(op).__name__ for op in self.ops)
+            )
+        if sum(isinstance(op, Pool) for op in tail) > 1:
+            raise BadInput(f"{self.name}: two pools need two layers")
+
+    @property
+    def filter(self) -> Conv | Dense:
+        """The operation that holds the layer's weights."""
+        return next(op for op in self.ops if isinstance(op, Conv | Dense))
+
+    @property
+    def head(self) -> tuple[Op, ...]:
+        """From the layer's input to its maps."""
+        count = next(
+            (
+                i
+                for i, op in enumerate(self.ops)
+                if isinstance(op, Pool | LRN | Dropout)
+            ),
+            len(self.ops),
+        )
+        return self.ops[:count]
+
+    @property
+    def tail(self) -> tuple[Op, ...]:
+        """From the layer's maps to its output."""
+        return self.ops[len(self.head) :]

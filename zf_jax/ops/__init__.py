@@ -1,0 +1,1 @@
+"""What each kind of layer computes: the way up, and its transpose the way down."""

@@ -1,0 +1,35 @@
+"""Contrast normalisation across maps (section 3; Krizhevsky et al. 2012, 3.3)."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from zf_jax.layers import LRN
+
+
+def normalise(op: LRN, x: jax.Array) -> jax.Array:
+    """x / (k + alpha * sum of the neighbouring maps' squares)^beta.
+
+    The neighbours of map i are the maps from i - (size - 1) // 2 to i + size // 2
+    that exist, as in ONNX.
+
+    Args:
+      op: the constants.
+      x: [..., C], float.
+
+    Returns:
+      An array of x's shape and dtype.
+    """
+    before, after = (op.size - 1) // 2, op.size // 2
+    square = jnp.square(x)
+    padded = lax.pad(
+        square,
+        jnp.zeros((), x.dtype),
+        (*((0, 0, 0),) * (x.ndim - 1), (before, after, 0)),
+    )
+    maps = x.shape[-1]
+    nearby = sum(
+        lax.slice_in_dim(padded, shift, shift + maps, axis=-1)
+        for shift in range(op.size)
+    )
+    return x * (op.k + op.alpha * nearby) ** -op.beta

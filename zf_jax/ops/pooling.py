@@ -1,0 +1,80 @@
+"""Max pooling with switches, and unpooling (section 2.1).
+
+A switch tells which entry of its window won: a uint8 that counts the window's entries
+row by row, ties to the first. With the switches fixed, pooling is the linear map
+`pick`, and unpooling is its transpose: where overlapping windows share a winner their
+signals add up, as in the gradient of max pooling.
+
+Pooling is a chain of comparisons over the window's entries, each a strided slice of
+the input. XLA fuses the chain into one loop; differentiated, it becomes a scatter by
+comparison, several times faster on a CPU than `reduce_window`'s `select_and_scatter`
+(measured by `experiments.benchmark --bench=training`).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from zf_jax.layers import Pool
+
+
+def _entries(op: Pool, x: jax.Array, fill: float) -> list[jax.Array]:
+    """One [N, H', W', C] slice of x per entry of the window, row by row."""
+    (rows, columns), (row_step, column_step) = op.size, op.stride
+    zero = jnp.asarray(fill, x.dtype)
+    x = lax.pad(x, zero, ((0, 0, 0), *((*p, 0) for p in op.padding), (0, 0, 0)))
+    count, height, width, maps = x.shape
+    return [
+        lax.slice(
+            x,
+            (0, row, column, 0),
+            (count, height - rows + row + 1, width - columns + column + 1, maps),
+            (1, row_step, column_step, 1),
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def pool(op: Pool, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The largest value of every window, and where it stood.
+
+    Args:
+      op: the window.
+      x: [N, H, W, C], float.
+
+    Returns:
+      values: [N, H', W', C], in x's dtype.
+      switches: [N, H', W', C] uint8, row-major index in the window, ties to the first.
+    """
+    first, *rest = _entries(op, x, -jnp.inf)
+    values, switches = first, jnp.zeros(first.shape, jnp.uint8)
+    for index, entry in enumerate(rest, start=1):
+        better = entry > values
+        values = jnp.where(better, entry, values)
+        switches = jnp.where(better, jnp.uint8(index), switches)
+    return values, switches
+
+
+def pick(op: Pool, x: jax.Array, switches: jax.Array) -> jax.Array:
+    """Pooling with the switches fixed: linear in x."""
+    entries = enumerate(_entries(op, x, 0.0))
+    return sum(jnp.where(switches == i, entry, 0) for i, entry in entries)
+
+
+def unpool(
+    op: Pool, signal: jax.Array, switches: jax.Array, shape: tuple[int, ...]
+) -> jax.Array:
+    """Every value back to where it was picked from, zeros elsewhere.
+
+    Args:
+      op: the window.
+      signal: [N, H', W', C], what arrives from above.
+      switches: [N, H', W', C] uint8, from `pool`.
+      shape: of the pool's input, [N, H, W, C].
+
+    Returns:
+      An array of `shape`, in the signal's dtype.
+    """
+    x = jax.ShapeDtypeStruct(shape, signal.dtype)
+    return jax.linear_transpose(lambda x: pick(op, x, switches), x)(signal)[0]

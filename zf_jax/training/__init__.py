@@ -1,0 +1,1 @@
+"""Training: what is minimised, how, over which devices, and what is kept."""

@@ -1,0 +1,93 @@
+"""A function's closed-over weights, made arguments.
+
+`jax.jit` bakes the arrays that a function closes over into the compiled program as
+constants: a closure over 250 MB of weights is copied, folded and hashed. `hoist` turns
+them into arguments, those of nested `jax.jit` calls too.
+"""
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+
+class Hoisted(NamedTuple):
+    """A pure function and the arrays it closed over.
+
+    Attributes:
+      apply: (weights, *arguments) -> what the function gives.
+      weights: the arrays, wherever they lie.
+      result: ShapeDtypeStructs in the structure of the function's result.
+    """
+
+    apply: Callable[..., Any]
+    weights: list[jax.Array]
+    result: Any
+
+
+# What was traced, by function, held weakly: it goes, with the weights, when the
+# function goes.
+_known: weakref.WeakKeyDictionary[Callable, dict] = weakref.WeakKeyDictionary()
+
+
+def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hoisted:
+    """Takes the arrays that `function` closes over out of it.
+
+    It is traced once per function object and examples, so what is jitted with the
+    same function compiles once. To use other weights pass another function, not the
+    same one changed.
+
+    Args:
+      function: any JAX function of arrays to a pytree.
+      *examples: the arguments' shapes and dtypes; `apply` takes no others.
+    """
+    known = _known.setdefault(function, {})
+    key = tuple((example.shape, example.dtype) for example in examples)
+    if key not in known:
+        known[key] = _trace(function, examples)
+    return known[key]
+
+
+def _trace(function, examples) -> Hoisted:
+    traced, result = jax.make_jaxpr(
+        lambda *arguments: _inline(function, arguments), return_shape=True
+    )(*examples)
+    jaxpr, structure = traced.jaxpr, jax.tree.structure(result)
+
+    def apply(weights, *arguments):
+        leaves = _evaluate(jaxpr, weights, arguments)
+        return jax.tree.unflatten(structure, leaves)
+
+    return Hoisted(apply, traced.consts, result)
+
+
+def _inline(function, arguments):
+    traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    leaves = _evaluate(traced.jaxpr, traced.consts, arguments)
+    return jax.tree.unflatten(jax.tree.structure(result), leaves)
+
+
+def _evaluate(jaxpr: Jaxpr, consts, arguments) -> list[jax.Array]:
+    """Runs a jaxpr, with the jaxprs of nested jit calls run in its place."""
+    values = dict(zip(jaxpr.constvars, consts, strict=True))
+    values.update(zip(jaxpr.invars, arguments, strict=True))
+
+    def read(atom):
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        nested = equation.params.get("jaxpr")
+        if equation.primitive.name in ("jit", "pjit") and isinstance(
+            nested, ClosedJaxpr
+        ):
+            outputs = _evaluate(nested.jaxpr, nested.consts, inputs)
+        else:
+            params = equation.primitive.get_bind_params(equation.params)
+            outputs = equation.primitive.bind(*inputs, **params)
+            if not equation.primitive.multiple_results:
+                outputs = [outputs]
+        values.update(zip(equation.outvars, outputs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
