@@ -79,20 +79,25 @@ def main() -> list[pathlib.Path]:
         patches, projections = gallery.project(
             net, params, data, best, layer=layer, maps=maps, rule=_RULE.value
         )
-        values = np.asarray(best[layer].values)[maps, 0]
-        names = (
-            known.about.labels if last else [f"map {m}" for m in range(maps.max() + 1)]
-        )
+        names = known.about.labels if last else None
         path = plates.layer(
             raster.photograph(patches, net.input),
             projections,
-            [f"{names[m]}, max {v:.3g}" for m, v in zip(maps, values, strict=True)],
-            title=f"{net.name}, {layer}: projections ({_RULE.value}) and patches of the "
-            f"{_K.value} strongest of {len(data):,} images in {data.name}",
+            _captions(best[layer], maps, names),
+            title=f"{net.name}, {layer}: projections ({_RULE.value}) and patches of "
+            f"the {_K.value} strongest of {len(data):,} images in {data.name}",
             path=pathlib.Path(_OUT.value) / f"{layer}.png",
         )
         written.append(path)
     return written
+
+
+def _captions(best: gallery.Strongest, maps: np.ndarray, names) -> list[str]:
+    """A map's class, where it stands for one, or its number; and how strong it gets."""
+    strongest = np.asarray(best.values)[:, 0]
+    return [
+        f"{names[m] if names else f'map {m}'}, max {strongest[m]:.3g}" for m in maps
+    ]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run(
         for path in written:
             print(f"wrote {os.path.relpath(path)}")
 
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.ERROR)
     flags.mark_flags_as_required(required)
     app.run(checked)
 

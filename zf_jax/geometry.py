@@ -114,8 +114,8 @@ def _check_dense(net: Spec, found: dict[str, LayerShapes], size: Pair) -> None:
         if isinstance(layer.head[0], Flatten) and want != got:
             raise BadInput(
                 f"{layer.name} of {net.name} is dense and takes {_by(want)}, images of "
-                f"{_by(size)} give it {_by(got)}: give images of {_by(net.input.size)}, "
-                f"or cut the net with upto()"
+                f"{_by(size)} give it {_by(got)}: give images of "
+                f"{_by(net.input.size)}, or cut the net with upto()"
             )
 
 

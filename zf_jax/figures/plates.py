@@ -13,6 +13,21 @@ from matplotlib.patches import Patch, Rectangle
 from zf_jax.figures import files, raster
 
 
+def contact(
+    rows: dict[str, list[np.ndarray]], *, title: str, path: pathlib.Path
+) -> pathlib.Path:
+    """A row of pictures, each [h, w, 3] in 0..1 and all of one size, per name."""
+    rows = {name: pictures for name, pictures in rows.items() if pictures}
+    figure = Figure(figsize=(9, 0.4 + 0.9 * len(rows)), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    axes = np.ravel(figure.subplots(len(rows), 1, squeeze=False))
+    for axis, (name, pictures) in zip(axes, rows.items(), strict=True):
+        axis.imshow(raster.grid(np.stack(pictures), columns=len(pictures)))
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    return files.save(figure, path)
+
+
 def layer(
     patches: np.ndarray,
     projections: np.ndarray,

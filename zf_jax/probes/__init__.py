@@ -1,1 +1,1 @@
-"""What the paper asks of a net. Probes take functions and arrays: any JAX model will do."""
+"""What the paper asks of a net: probes that take functions and arrays."""

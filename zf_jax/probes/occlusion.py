@@ -105,7 +105,7 @@ def sweep(
         raise BadInput(f"image of shape {image.shape}: give [H, W, C] or [N, H, W, C]")
     if method != "full":
         raise BadInput(f"method {method!r}: there is 'full'")
-    count, *shape, channels = images.shape
+    count, *shape, _ = images.shape
     squares = grid(tuple(shape), side, stride)
     total = count * len(squares.rows) * len(squares.columns)
     if batch_size is None:
@@ -229,7 +229,7 @@ def attribution(
 
 
 def _covers(starts: range, side: int, length: int) -> jax.Array:
-    """[positions, pixels] float32: 1 where the square at that start covers the pixel."""
+    """[positions, pixels] float32: 1 where the square from that start covers one."""
     starts = jnp.asarray(starts)[:, None]
     pixels = jnp.arange(length)[None, :]
     return ((pixels >= starts) & (pixels < starts + side)).astype(jnp.float32)

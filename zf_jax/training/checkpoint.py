@@ -192,8 +192,8 @@ def _about(folder: pathlib.Path, step: int) -> About:
         data = json.loads(text)
         if data.get("layout") != LAYOUT:
             raise BadInput(
-                f"{where}: has layout {data.get('layout')}, this version reads {LAYOUT};"
-                " train again, or use the version that made it"
+                f"{where}: has layout {data.get('layout')}, this version reads "
+                f"{LAYOUT}; train again, or use the version that made it"
             )
         fields = {name: data[name] for name in About._fields}
     except (OSError, json.JSONDecodeError, KeyError, AttributeError) as error:

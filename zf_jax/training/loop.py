@@ -127,7 +127,7 @@ def epochs(
     """
     check(run)
     per_epoch = run.steps_per_epoch
-    model = make_model(run)
+    model = make_model(run.net, run.recipe)
     optimize = optimizer.make_optimizer(run.recipe, per_epoch)
     schedule = optimizer.make_schedule(run.recipe, per_epoch)
     like = step.first_state(model, optimize, run.recipe.seed)
@@ -181,13 +181,13 @@ def epochs(
             return
 
 
-def make_model(run: Run) -> convnet.ConvNet:
+def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
     """The convnet as the recipe computes and starts it."""
     init = {
         "paper": jax.nn.initializers.normal(0.01),
         "he": jax.nn.initializers.he_normal(),
     }
-    return convnet.ConvNet(run.net, jnp.dtype(run.recipe.dtype), init[run.recipe.init])
+    return convnet.ConvNet(net, jnp.dtype(recipe.dtype), init[recipe.init])
 
 
 def evaluate(run: Run, eval_step, params) -> objective.Sums:

@@ -1,0 +1,158 @@
+"""Batches of crops, read, shuffled and cut by grain.
+
+Training batch b is a function of the seed and b alone: a run resumes at any step with
+the batches it would have had. Under several hosts each reads its own share.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+from zf_jax.data import crops
+from zf_jax.data.sources import Source
+from zf_jax.errors import BadInput
+from zf_jax.layers import Pair
+
+# Batches are made whole by one thread each; this many are made ahead.
+_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+
+
+class Batch(NamedTuple):
+    """Images as they are cut, before the mean is taken off.
+
+    Attributes:
+      images: [N, H, W, 3] uint8, RGB.
+      labels: [N] int32.
+      mask: [N] bool, False for what fills up the last batch.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+class Share(NamedTuple):
+    """Which part of the examples this host reads: `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+def steps_per_epoch(source: Source, batch_size: int, share: Share = Share()) -> int:
+    """Whole batches of `batch_size` in this host's share.
+
+    Raises:
+      BadInput: there is none.
+    """
+    steps = len(source.examples) // share.count // batch_size
+    if not steps:
+        raise BadInput(
+            f"batch size {batch_size}: {source.split} of {source.name} has only "
+            f"{len(source.examples)} examples for {share.count} hosts"
+        )
+    return steps
+
+
+def training(
+    source: Source,
+    *,
+    size: Pair,
+    resize: int,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    share: Share = Share(),
+) -> Iterator[Batch]:
+    """Shuffled batches of random crops without end, each epoch in a new order.
+
+    Args:
+      source: the split.
+      size: (rows, columns) of a crop, pixels.
+      resize: the images' smaller side before the crop, pixels.
+      batch_size: of this host.
+      seed: of the order and the crops.
+      start: number of the first batch.
+      workers: processes that decode; 0 decodes in threads of this one, which is
+        enough for small images.
+      share: this host's.
+    """
+    steps = steps_per_epoch(source, batch_size, share)
+    chosen = grain.MapDataset.range(
+        share.index, steps * batch_size * share.count, share.count
+    )
+    read = functools.partial(_example, source.examples, resize=resize)
+    dataset = (
+        chosen.seed(seed)
+        .shuffle()
+        .map(read)
+        .random_map(functools.partial(_random_crop, size=size))
+        .batch(batch_size)
+        .repeat()
+        .to_iter_dataset(_AHEAD)
+    )
+    if workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    batches = iter(dataset)
+    if start:
+        grain.experimental.set_next_index(batches, start)
+    for images, labels in batches:
+        yield Batch(images, labels, np.ones(len(labels), bool))
+
+
+def evaluation(
+    source: Source,
+    *,
+    size: Pair,
+    resize: int,
+    batch_size: int,
+    share: Share = Share(),
+) -> Iterator[Batch]:
+    """The split once, in its order, centre crops; the last batch is filled up.
+
+    Every host gets as many batches as every other.
+    """
+    total = len(source.examples)
+    length = -(-total // share.count)
+    read = functools.partial(_example, source.examples, resize=resize)
+    dataset = (
+        grain.MapDataset.range(share.index, total, share.count)
+        .map(read)
+        .map(functools.partial(_centre_crop, size=size))
+        .batch(batch_size)
+        .to_iter_dataset(_AHEAD)
+    )
+    batches = iter(dataset)
+    empty = np.zeros((0, *size, 3), np.uint8), np.zeros(0, np.int32)
+    for _ in range(-(-length // batch_size)):
+        images, labels = next(batches, empty)
+        missing = batch_size - len(labels)
+        yield Batch(
+            np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]),
+            np.pad(labels, (0, missing)),
+            np.arange(batch_size) < len(labels),
+        )
+
+
+def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarray:
+    """One centre crop, [H, W, 3] uint8: what `evaluation` has at that index."""
+    return _centre_crop(_example(source.examples, index, resize=resize), size=size)[0]
+
+
+def _example(examples, index: int, *, resize: int) -> tuple[np.ndarray, np.ndarray]:
+    example = examples[int(index)]
+    image = crops.resize(crops.to_rgb(example["image"]), resize)
+    return image, np.int32(example["label"])
+
+
+def _random_crop(example, rng: np.random.Generator, *, size: Pair):
+    image, label = example
+    return np.ascontiguousarray(crops.random(image, size, rng)), label
+
+
+def _centre_crop(example, *, size: Pair):
+    image, label = example
+    return np.ascontiguousarray(crops.centre(image, size)), label

@@ -1,0 +1,59 @@
+"""The paper's crops (section 3): smallest side resized, then 224 x 224 cut out.
+
+Images are [H, W, 3] uint8 on the host; the mean is taken off later, on the device
+(`convnet.prepare`).
+"""
+
+import numpy as np
+from PIL import Image
+
+from zf_jax.layers import Pair
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """[H, W] or [H, W, 1 | 3 | 4] uint8 to [H, W, 3]: grey repeated, alpha dropped."""
+    if image.ndim == 2:
+        image = image[..., None]
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+
+
+def resize(image: np.ndarray, short_side: int) -> np.ndarray:
+    """The image with its smaller side at `short_side` pixels, as it is if it is so."""
+    height, width = image.shape[:2]
+    if min(height, width) == short_side:
+        return image
+    scale = short_side / min(height, width)
+    size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
+    resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def crop(image: np.ndarray, size: Pair, at: Pair) -> np.ndarray:
+    """`size` pixels with the top left corner `at` (row, column)."""
+    (height, width), (row, column) = size, at
+    return image[row : row + height, column : column + width]
+
+
+def centre(image: np.ndarray, size: Pair) -> np.ndarray:
+    """The middle of the image, for evaluation."""
+    spare = [n - s for n, s in zip(image.shape, size, strict=False)]
+    return crop(image, size, (spare[0] // 2, spare[1] // 2))
+
+
+def random(image: np.ndarray, size: Pair, rng: np.random.Generator) -> np.ndarray:
+    """A crop anywhere, mirrored half of the time, for training.
+
+    Not in the paper: whether it trained on random crops, or on the ten fixed ones.
+    """
+    spare = [n - s for n, s in zip(image.shape, size, strict=False)]
+    at = int(rng.integers(spare[0] + 1)), int(rng.integers(spare[1] + 1))
+    cut = crop(image, size, at)
+    return cut[:, ::-1] if rng.integers(2) else cut
+
+
+def ten(image: np.ndarray, size: Pair) -> np.ndarray:
+    """The four corners and the centre, then the same mirrored: [10, h, w, 3]."""
+    bottom, right = (n - s for n, s in zip(image.shape, size, strict=False))
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
+    five = [crop(image, size, at) for at in corners] + [centre(image, size)]
+    return np.stack([*five, *(cut[:, ::-1] for cut in five)])

@@ -1,0 +1,108 @@
+"""Opens a data set by its TFDS name, prepared as array_record, without TensorFlow.
+
+`creatures/...` is built in and prepared on first use. What else is on disk is opened
+as it is; what is not is never downloaded behind the user's back: the error says how.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow_datasets as tfds
+
+from zf_jax.data import creatures
+from zf_jax.errors import BadInput
+
+BUILT_IN = "creatures"
+
+
+class Source(NamedTuple):
+    """A split of a data set, by index.
+
+    Attributes:
+      name: of the data set.
+      split: which part of it.
+      examples: examples[i] is a dict, its "image" decoded to [H, W, C] uint8.
+      labels: names of the classes.
+    """
+
+    name: str
+    split: str
+    examples: Sequence[dict]
+    labels: tuple[str, ...]
+
+
+def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
+    """Opens one split.
+
+    Args:
+      name: as TFDS writes it, "creatures/64", "imagenette/320px-v2", "imagenet2012".
+      split: "train", "validation", "train[:90%]", as TFDS writes it.
+      data_dir: where TFDS keeps its data; ~/tensorflow_datasets by default.
+
+    Raises:
+      BadInput: no such data set or split, no images with labels in it, or not
+        prepared; the message says what would prepare it.
+    """
+    builder = _builder(name, data_dir)
+    if not builder.is_prepared() and name.split("/")[0] == BUILT_IN:
+        builder.download_and_prepare(file_format="array_record")
+    _check_prepared(builder, name, data_dir)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features):
+        raise BadInput(
+            f"dataset {name!r}: needs image and label, has {', '.join(features)}"
+        )
+    base = split.split("[")[0]
+    if base not in builder.info.splits:
+        raise BadInput(
+            f"split {split!r}: {name} has {', '.join(sorted(builder.info.splits))}"
+        )
+    try:
+        examples = builder.as_data_source(split=split)
+    except (ValueError, AssertionError) as error:
+        raise BadInput(f"split {split!r} of {name}: {_line(error)}") from error
+    if not len(examples):
+        raise BadInput(f"split {split!r} of {name}: holds no examples")
+    return Source(name, split, examples, tuple(features["label"].names))
+
+
+def _builder(name: str, data_dir: str | None):
+    base, _, config = name.partition("/")
+    if base == BUILT_IN:
+        configs = [each.name for each in creatures.Creatures.BUILDER_CONFIGS]
+        if config not in configs:
+            known = ", ".join(f"{BUILT_IN}/{each}" for each in configs)
+            raise BadInput(f"dataset {name!r}: there are {known}")
+        return creatures.Creatures(config=config, data_dir=data_dir)
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        near = difflib.get_close_matches(base, [BUILT_IN, *tfds.list_builders()], 3)
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "see tfds.list_builders()"
+        )
+        raise BadInput(f"dataset {name!r}: TFDS knows none; {hint}") from error
+    except (ValueError, ImportError) as error:
+        raise BadInput(f"dataset {name!r}: {_line(error)}") from error
+
+
+def _check_prepared(builder, name: str, data_dir: str | None) -> None:
+    where = f" --data_dir={data_dir}" if data_dir else ""
+    if not builder.is_prepared():
+        raise BadInput(
+            f"dataset {name!r}: not prepared in {builder.data_path}; prepare it once: "
+            f"pip install tensorflow-cpu && "
+            f"tfds build {name} --file_format=array_record{where}"
+        )
+    formats = {builder.info.file_format, *builder.info.alternative_file_formats}
+    if not any(each and each.value == "array_record" for each in formats):
+        raise BadInput(
+            f"dataset {name!r}: prepared, but not as array_record; convert it once: "
+            "pip install tensorflow-cpu && tfds convert_format "
+            f"--dataset_version_dir={builder.data_path} --out_file_format=array_record"
+        )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
