@@ -78,12 +78,16 @@ def _builder(name: str, data_dir: str | None):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(base, [BUILT_IN, *tfds.list_builders()], 3)
+        known = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(base, set(known), 3)
         hint = (
-            f"did you mean {' or '.join(near)}?" if near else "see tfds.list_builders()"
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "look in tfds.list_builders()"
         )
         raise BadInput(f"dataset {name!r}: TFDS knows none; {hint}") from error
     except (ValueError, ImportError) as error:
+        # A wrong configuration, or a builder that needs a package of its own.
         raise BadInput(f"dataset {name!r}: {_line(error)}") from error
 
 
@@ -105,4 +109,4 @@ def _check_prepared(builder, name: str, data_dir: str | None) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())[:200]
