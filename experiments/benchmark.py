@@ -19,7 +19,6 @@ import flax
 import jax
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from launch import script
 from zf_jax import spec
@@ -39,7 +38,7 @@ _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "of the reference")
 def measure(sides: dict[str, Callable[[], None]], runs: int) -> dict[str, list[float]]:
     """Seconds of each side's runs, taken in turn after two warm-ups."""
     seconds = {name: [] for name in sides}
-    for turn in tqdm(range(runs + 2), desc="runs"):
+    for turn in script.progress(range(runs + 2), desc="runs"):
         for name, run in sides.items():
             began = time.perf_counter()
             run()

@@ -10,7 +10,6 @@ import pathlib
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from experiments import trained
 from launch import script
@@ -29,6 +28,9 @@ _RULE = flags.DEFINE_enum(
     "rule", "deconvnet", ["deconvnet", "gradient", "guided"], "of the ReLU, downwards"
 )
 _SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps")
+# Not in the paper, which draws from all maps: one that never reaches this share of the
+# layer's strongest activation has learned nothing to look at.
+_LIVE = 0.05
 
 
 def _layers(net) -> list[str]:
@@ -51,9 +53,10 @@ def _chosen(best: gallery.Strongest, layer: str, last: bool) -> np.ndarray:
         raise BadInput(f"--maps={given[0]}: starts at 1")
     if last:
         return np.arange(len(best.values))[: given[0]]
-    live = np.flatnonzero(np.asarray(best.values)[:, -1] > 0)
+    strongest = np.asarray(best.values)[:, 0]
+    live = np.flatnonzero(strongest > _LIVE * strongest.max())
     if not len(live):
-        raise BadInput(f"{layer}: no map is active in {_K.value} images; leave it out")
+        raise BadInput(f"{layer}: none of its maps is ever active; leave it out")
     rng = np.random.default_rng([_SEED.value, len(best.values)])
     return np.sort(rng.permutation(live)[: given[0]])
 
@@ -71,9 +74,11 @@ def main() -> list[pathlib.Path]:
         return {layer: maps[layer] for layer in layers}
 
     data = trained.open_images(known.about)
-    passed = tqdm(data.batches(), total=data.count_batches(), desc="strongest images")
+    passed = script.progress(
+        data.batches(), total=data.count_batches(), desc="strongest images"
+    )
     best = gallery.strongest(read_maps, passed, k=_K.value)
-    for layer in tqdm(layers, desc="projections"):
+    for layer in script.progress(layers, desc="projections"):
         last = layer == net.layers[-1].name
         maps = _chosen(best[layer], layer, last)
         patches, projections = gallery.project(

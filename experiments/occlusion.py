@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from experiments import chosen, trained
 from launch import script
@@ -51,7 +50,7 @@ def main() -> list[pathlib.Path]:
     best = _strongest(known, data) if beside else None
     read = _make_read(known)
     written = []
-    for one in tqdm(looked_at, desc="occlusion"):
+    for one in script.progress(looked_at, desc="occlusion"):
         readings = occlusion.sweep(
             read,
             one.image,
@@ -95,7 +94,9 @@ def _strongest(known: checkpoint.Restored, data) -> gallery.Strongest:
         images = convnet.prepare(images, net.input)
         return model.apply({"params": known.params}, images)[1].maps
 
-    passed = tqdm(data.batches(), total=data.count_batches(), desc="other images")
+    passed = script.progress(
+        data.batches(), total=data.count_batches(), desc="other images"
+    )
     return gallery.strongest(read_maps, passed, k=_OTHERS.value + 1)[_LAYER.value]
 
 

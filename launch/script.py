@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 from absl import app, flags, logging
+from tqdm import tqdm
 
 from zf_jax.errors import BadInput
 
@@ -40,6 +41,18 @@ def run(
     logging.set_verbosity(logging.ERROR)
     flags.mark_flags_as_required(required)
     app.run(checked)
+
+
+def progress(iterable: Iterable | None = None, **settings) -> tqdm:
+    """A progress bar with rate and time left; rare lines where nobody watches."""
+    watched = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        dynamic_ncols=watched,
+        mininterval=0.1 if watched else 10.0,
+        disable=jax.process_index() > 0,
+        **settings,
+    )
 
 
 def _keep_compilations() -> None:

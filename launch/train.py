@@ -14,7 +14,6 @@ import signal
 
 import jax
 from absl import flags
-from tqdm import tqdm
 
 from launch import script
 from zf_jax import spec
@@ -40,6 +39,8 @@ _SAVE_MINUTES = flags.DEFINE_float("save_minutes", 30, "between saves in an epoc
 _WORKERS = flags.DEFINE_integer(
     "workers", 0, "processes that decode images; 0 decodes in threads, see docs"
 )
+
+_METRICS, _CURVE = "metrics.jsonl", "curve.png"
 
 _KINDS = {
     int: flags.DEFINE_integer,
@@ -92,54 +93,71 @@ def _past(metrics: pathlib.Path, step: int) -> list[dict]:
     return [row for row in rows if row["step"] <= step]
 
 
+def _stop_when_asked() -> list[int]:
+    """The signals that came: the first asks to save and end, the second ends."""
+    came = []
+
+    def ask(number: int, _) -> None:
+        came.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    return came
+
+
+def _train(run: loop.Run, store: checkpoint.Store, workdir: pathlib.Path) -> None:
+    """Trains under a progress bar; a line, a row and a new curve after every epoch."""
+    came, batch = _stop_when_asked(), run.recipe.batch_size
+    rows = _past(workdir / _METRICS, store.newest or 0)
+    total = run.recipe.epochs * run.steps_per_epoch
+    bar = script.progress(
+        total=total * batch,
+        initial=(store.newest or 0) * batch,
+        desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} device(s)",
+        unit=" images",
+        unit_scale=True,
+    )
+
+    def on_step(done: int, loss: float | None) -> None:
+        bar.update(done * batch - bar.n)
+        if loss is not None:
+            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+
+    reports = loop.epochs(
+        run,
+        store,
+        on_step=on_step,
+        stop=lambda: bool(came),
+        save_minutes=_SAVE_MINUTES.value,
+    )
+    with bar:
+        for report in reports:
+            rows.append(report._asdict())
+            _record(workdir / _METRICS, rows)
+            curves.training(rows, workdir / _CURVE)
+            bar.write(
+                f"epoch {report.epoch}: loss {report.train_loss:.3f}, validation loss "
+                f"{report.loss:.3f}, top-1 {report.top1:.2%}, top-5 {report.top5:.2%}, "
+                f"rate {report.learning_rate:.2g}, {report.images_per_second:.0f} "
+                "images/s"
+            )
+    if came:
+        print("stopped and saved; the same command goes on from here")
+
+
 def main() -> list[pathlib.Path]:
-    """Trains, and draws the curve after every epoch."""
+    """Trains to the recipe's last epoch, from the newest checkpoint if there is one."""
     run = _run()
     loop.check(run)
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
-    metrics, curve = workdir / "metrics.jsonl", workdir / "curve.png"
-    stopped = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.append(True))
     with checkpoint.Store(workdir, run.about, _keep()) as store:
-        rows = _past(metrics, store.newest or 0)
-        total = run.recipe.epochs * run.steps_per_epoch
-        with tqdm(
-            total=total * run.recipe.batch_size,
-            initial=(store.newest or 0) * run.recipe.batch_size,
-            desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} devices",
-            unit=" images",
-            unit_scale=True,
-            disable=jax.process_index() > 0,
-        ) as bar:
-
-            def on_step(done: int, loss: float | None) -> None:
-                bar.update(done * run.recipe.batch_size - bar.n)
-                if loss is not None:
-                    bar.set_postfix_str(f"loss {loss:.3f}")
-
-            reports = loop.epochs(
-                run,
-                store,
-                on_step=on_step,
-                stop=lambda: bool(stopped),
-                save_minutes=_SAVE_MINUTES.value,
-            )
-            for report in reports:
-                rows.append(report._asdict())
-                _record(metrics, rows)
-                curves.training(rows, curve)
-                bar.write(
-                    f"epoch {report.epoch}: loss {report.train_loss:.3f}, validation "
-                    f"loss {report.loss:.3f}, top-1 {report.top1:.2%}, top-5 "
-                    f"{report.top5:.2%}, {report.images_per_second:.0f} images/s"
-                )
-    if stopped:
-        print(f"stopped and saved; the same command goes on from {workdir}")
-    if not rows:
-        return []
-    return [metrics, curve, store.folder]
+        if store.newest == run.recipe.epochs * run.steps_per_epoch:
+            print(f"{workdir}: trained for all {run.recipe.epochs} epochs before")
+        _train(run, store, workdir)
+    files = [workdir / _METRICS, workdir / _CURVE, store.folder]
+    return [path for path in files if path.exists()]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Source(NamedTuple):
     Attributes:
       name: of the data set.
       split: which part of it.
-      examples: examples[i] is a dict, its "image" decoded to [H, W, C] uint8.
+      examples: examples[i] has "image", [H, W, C] uint8, and "label", an int.
       labels: names of the classes.
     """
 
@@ -59,7 +59,13 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
             f"split {split!r}: {name} has {', '.join(sorted(builder.info.splits))}"
         )
     try:
-        examples = builder.as_data_source(split=split)
+        # A mask would cost as much to decode as its image.
+        skipped = {
+            name: tfds.decode.SkipDecoding()
+            for name, feature in features.items()
+            if name != "image" and isinstance(feature, tfds.features.Image)
+        }
+        examples = builder.as_data_source(split=split, decoders=skipped or None)
     except (ValueError, AssertionError) as error:
         raise BadInput(f"split {split!r} of {name}: {_line(error)}") from error
     if not len(examples):

@@ -214,7 +214,9 @@ def _check_same(found: About, about: About, folder: pathlib.Path) -> None:
         old, new = getattr(found, name), getattr(about, name)
         if old != new:
             old, new = (getattr(x, "name", x) for x in (old, new))
-            differ = f"{name} {old}, not {new}" if old != new else f"another {old}"
+            differ = (
+                f"{name} {old}, not {new}" if old != new else f"other layers in {old}"
+            )
             raise BadInput(
                 f"{folder}: holds a run with {differ}; take another --workdir, "
                 "or the same flags to resume"

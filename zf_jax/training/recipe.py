@@ -66,12 +66,14 @@ class Recipe:
 
 PAPER = Recipe()
 
-# Measured on creatures/64: what takes TINY over 97 % in minutes on a CPU.
+# What takes TINY over 97 % on creatures/64 in minutes on a CPU. The weight decay is
+# large so that the random part of the first weights fades: it would show in every
+# projection.
 _TINY = Recipe(
     epochs=10,
     batch_size=64,
     learning_rate=0.05,
-    weight_decay=5e-4,
+    weight_decay=3e-3,
     schedule="cosine",
     filter_rms=0.0,
     init="he",
