@@ -32,4 +32,9 @@ def normalise(op: LRN, x: jax.Array) -> jax.Array:
         lax.slice_in_dim(padded, shift, shift + maps, axis=-1)
         for shift in range(op.size)
     )
-    return x * (op.k + op.alpha * nearby) ** -op.beta
+    total = op.k + op.alpha * nearby
+    if op.beta == 0.75:
+        # Two roots are several times cheaper than a power.
+        root = lax.rsqrt(total)
+        return x * root * jnp.sqrt(root)
+    return x * total**-op.beta
