@@ -1,5 +1,6 @@
 """The convnet: images to logits, and to everything the deconvnet needs (section 2)."""
 
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -74,7 +75,7 @@ class ConvNet(nn.Module):
 
         Returns:
           logits: [N, L] float32 (of the net's last layer, whatever it is).
-          trace: in the dtype of the computation.
+          trace: in the dtype of the computation, but for its images.
 
         Raises:
           BadInput: the images' shape does not suit the net.
@@ -104,7 +105,7 @@ class ConvNet(nn.Module):
     def _apply(self, op: Op, x, layer: Layer, trace: Trace, train: bool):
         match op:
             case Relu():
-                return jnp.maximum(x, 0)
+                return jax.nn.relu(x)
             case Pool():
                 x, trace.switches[layer.name] = pooling.pool(op, x)
                 return x
@@ -113,7 +114,7 @@ class ConvNet(nn.Module):
             case Dropout():
                 return nn.Dropout(op.rate, deterministic=not train)(x)
             case Flatten():
-                return x.reshape(len(x), -1)
+                return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def prepare(images: jax.Array, given: Input) -> jax.Array:

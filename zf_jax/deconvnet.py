@@ -14,10 +14,12 @@ pixels are signed: a zero seed gives exactly zero, and negative pixels are no er
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zf_jax.convnet import Trace
 from zf_jax.errors import BadInput
@@ -47,34 +49,38 @@ def isolate(
       An array of the maps' shape and dtype, holding the activation's own value.
 
     Raises:
-      BadInput: a channel or position outside of the maps (where it is not traced).
+      BadInput: a channel or position of another shape, or outside of the maps (where
+        it is not traced).
     """
     count, *places, channels = maps.shape
-    _check_range("channel", channel, (channels,))
     rows = jnp.arange(count)
-    channel = jnp.broadcast_to(jnp.asarray(channel), (count,))
+    channel = _each("channel", channel, count, (channels,))[:, 0]
     if not places:
         if position is not None:
             raise BadInput("position: a dense layer has none, give the channel alone")
         return jnp.zeros_like(maps).at[rows, channel].set(maps[rows, channel])
     if position is None:
-        chosen = maps[rows, :, :, channel].reshape(count, -1)
+        chosen = maps[rows, :, :, channel].reshape(count, math.prod(places))
         row, column = jnp.unravel_index(jnp.argmax(chosen, axis=1), tuple(places))
     else:
-        _check_range("position", position, tuple(places))
-        row, column = jnp.broadcast_to(jnp.asarray(position), (count, 2)).T
+        row, column = _each("position", position, count, tuple(places)).T
     at = rows, row, column, channel
     return jnp.zeros_like(maps).at[at].set(maps[at])
 
 
-def _check_range(name: str, index, sizes: tuple[int, ...]) -> None:
-    if isinstance(index, jax.core.Tracer):
-        return
-    given = jnp.asarray(index).reshape(-1, len(sizes))
+def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
+    """An index [count, len(sizes)] from one for each image or one for all."""
+    index = index if isinstance(index, jax.core.Tracer) else np.asarray(index)
+    one = () if name == "channel" else (len(sizes),)
+    if index.shape not in (one, (count, *one)):
+        raise BadInput(f"{name} of shape {index.shape}: give {one} or {(count, *one)}")
+    index = index.reshape(-1, len(sizes))
     for axis, size in enumerate(sizes):
-        wrong = [int(i) for i in given[:, axis] if not 0 <= i < size]
-        if wrong:
-            raise BadInput(f"{name} {wrong[0]}: the maps have 0 to {size - 1}")
+        # What is traced has no value yet to be checked.
+        if isinstance(index, np.ndarray):
+            for wrong in index[(index[:, axis] < 0) | (index[:, axis] >= size), axis]:
+                raise BadInput(f"{name} {wrong}: the maps have 0 to {size - 1}")
+    return jnp.broadcast_to(jnp.asarray(index), (count, len(sizes)))
 
 
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "contrast"))

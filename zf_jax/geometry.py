@@ -195,17 +195,24 @@ def patch(
       size: rows and columns of the image; the net's own by default.
 
     Returns:
-      ((first row, last row), (first column, last column)) in pixels, half open.
+      ((first row, last row), (first column, last column)) in pixels, half open; empty
+      for a unit that sees padding alone.
+
+    Raises:
+      BadInput: an unknown layer, or a position outside of its maps.
     """
     net = net.upto(layer)
     size = net.input.size if size is None else size
     field = fields(net)[layer]
     *places, _ = shapes(net, size)[layer].maps
-    if any(not 0 <= i < n for i, n in zip(position, places, strict=False)):
+    if places and (
+        len(position) != len(places)
+        or any(not 0 <= i < n for i, n in zip(position, places, strict=True))
+    ):
         raise BadInput(f"position {position}: {layer} has {_by(places)} places")
     spans = []
     for axis in (0, 1):
         first = field.first(axis, position[axis])
-        last = first + field.size[axis]
-        spans.append((max(first, 0), min(last, size[axis])))
+        ends = first, first + field.size[axis]
+        spans.append(tuple(min(max(end, 0), size[axis]) for end in ends))
     return tuple(spans)

@@ -5,6 +5,7 @@ over the image in `geometry.py`.
 """
 
 import dataclasses
+import re
 
 from zf_jax.errors import BadInput
 
@@ -18,9 +19,13 @@ def pair(value: int | Pair) -> Pair:
 
 
 def _padding(value: int | Padding) -> Padding:
-    if isinstance(value, int):
-        return (value, value), (value, value)
-    return tuple(pair(side) for side in value)
+    return tuple(map(pair, pair(value)))
+
+
+def _whole(op, least: int, *numbers) -> None:
+    """Refuses what is not a whole number of at least `least`."""
+    if any(type(number) is not int or number < least for number in numbers):
+        raise BadInput(f"{op}: takes whole numbers, from {least}")
 
 
 class _Window:
@@ -31,10 +36,19 @@ class _Window:
     """
 
     def __post_init__(self):
-        for field, parse in (("size", pair), ("stride", pair), ("padding", _padding)):
-            object.__setattr__(self, field, parse(getattr(self, field)))
-        if min(self.size + self.stride) < 1 or min(min(p) for p in self.padding) < 0:
-            raise BadInput(f"{self}: size and stride start at 1, padding at 0")
+        try:
+            size, stride = pair(self.size), pair(self.stride)
+            (top, bottom), (left, right) = padding = _padding(self.padding)
+            (_, _), (_, _) = size, stride
+        except (TypeError, ValueError):
+            raise BadInput(
+                f"{self}: size and stride are a number or (rows, columns), padding a "
+                "number or ((top, bottom), (left, right))"
+            ) from None
+        for field, value in (("size", size), ("stride", stride), ("padding", padding)):
+            object.__setattr__(self, field, value)
+        _whole(self, 1, *size, *stride)
+        _whole(self, 0, top, bottom, left, right)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +60,10 @@ class Conv(_Window):
     stride: int | Pair = 1
     padding: int | Padding = 0
     groups: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        _whole(self, 1, self.maps, self.groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +97,18 @@ class LRN:
     alpha: float = 1e-4
     beta: float = 0.75
 
+    def __post_init__(self):
+        _whole(self, 1, self.size)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
     """A fully connected layer of `units`."""
 
     units: int
+
+    def __post_init__(self):
+        _whole(self, 1, self.units)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,32 +130,36 @@ class Dropout:
 
 Op = Conv | Dense | Relu | Pool | LRN | Dropout | Flatten
 
+# A layer's operations as a word, to be held against their grammar.
+_LETTERS = {Conv: "c", Dense: "d", Relu: "r", Flatten: "f"}
+_LETTERS |= {Pool: "p", LRN: "n", Dropout: "o"}
+_GRAMMAR = re.compile("(?:c|f?d)r?[no]*p?[no]*")
+
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
     """One layer as the paper counts them: a filter and what follows it.
 
-    The operations stand in the order `[Flatten] Conv|Dense [Relu] (Pool|LRN|Dropout)*`
-    with at most one Pool. The layer's *maps* are the values after its Relu (after its
-    filter, where it has none); its *output* is what the next layer sees.
+    The operations stand in the order `Conv | [Flatten] Dense`, `[Relu]`, then any of
+    Pool, LRN and Dropout, with at most one Pool. The layer's *maps* are the values
+    after its Relu (after its filter, where it has none); its *output* is what the next
+    layer sees.
     """
 
     name: str
     ops: tuple[Op, ...]
 
     def __post_init__(self):
-        head, tail = self.head, self.ops[len(self.head) :]
-        kinds = [type(op) for op in head if not isinstance(op, Flatten)]
-        if kinds not in ([Conv], [Dense], [Conv, Relu], [Dense, Relu]) or not all(
-            isinstance(op, Pool | LRN | Dropout) for op in tail
-        ):
+        if not _GRAMMAR.fullmatch(self._word):
             raise BadInput(
-                f"{self.name}: the operations of a layer stand in the order "
-                "[Flatten] Conv|Dense [Relu] (Pool|LRN|Dropout)*, these are "
-                + " ".join(type(op).__name__ for op in self.ops)
+                f"{self.name}: the operations of a layer stand in the order Conv|"
+                "(Flatten Dense) [Relu] then Pool, LRN and Dropout, with at most one "
+                f"Pool; these are {' '.join(type(op).__name__ for op in self.ops)}"
             )
-        if sum(isinstance(op, Pool) for op in tail) > 1:
-            raise BadInput(f"{self.name}: two pools need two layers")
+
+    @property
+    def _word(self) -> str:
+        return "".join(_LETTERS[type(op)] for op in self.ops)
 
     @property
     def filter(self) -> Conv | Dense:
@@ -141,15 +169,7 @@ class Layer:
     @property
     def head(self) -> tuple[Op, ...]:
         """From the layer's input to its maps."""
-        count = next(
-            (
-                i
-                for i, op in enumerate(self.ops)
-                if isinstance(op, Pool | LRN | Dropout)
-            ),
-            len(self.ops),
-        )
-        return self.ops[:count]
+        return self.ops[: len(self._word.rstrip("pno"))]
 
     @property
     def tail(self) -> tuple[Op, ...]:

@@ -81,6 +81,8 @@ class Spec:
     def with_classes(self, classes: int) -> Self:
         """The same net with `classes` units in its last layer."""
         *rest, last = self.layers
+        if not isinstance(last.filter, Dense):
+            raise BadInput(f"{last.name} of {self.name}: not dense, it has no classes")
         ops = tuple(Dense(classes) if isinstance(op, Dense) else op for op in last.ops)
         return dataclasses.replace(self, layers=(*rest, Layer(last.name, ops)))
 

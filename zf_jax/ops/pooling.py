@@ -44,13 +44,13 @@ def pool(op: Pool, x: jax.Array) -> tuple[jax.Array, jax.Array]:
       x: [N, H, W, C], float.
 
     Returns:
-      values: [N, H', W', C], in x's dtype.
+      values: [N, H', W', C], in x's dtype; NaN where the window has one.
       switches: [N, H', W', C] uint8, row-major index in the window, ties to the first.
     """
     first, *rest = _entries(op, x, -jnp.inf)
     values, switches = first, jnp.zeros(first.shape, jnp.uint8)
     for index, entry in enumerate(rest, start=1):
-        better = entry > values
+        better = (entry > values) | jnp.isnan(entry)
         values = jnp.where(better, entry, values)
         switches = jnp.where(better, jnp.uint8(index), switches)
     return values, switches

@@ -1,0 +1,136 @@
+"""Strict modes for every test, four CPU devices, and what several tests share."""
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+from zf_jax import layers, spec
+from zf_jax.data import creatures, sources
+from zf_jax.training import loop, recipe
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# What several tests compile alike (a training step, most of all) is compiled once.
+_CACHE = tempfile.TemporaryDirectory(prefix="zf_jax_tests")
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+_COMPILED = []
+
+
+def _listen(event: str, seconds: float, **_) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COMPILED.append(seconds)
+
+
+# For good: JAX has no public way to take a listener away.
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@pytest.fixture
+def compilations():
+    """`with compilations() as found:` fills `found` with an entry per compilation."""
+
+    @contextlib.contextmanager
+    def count():
+        before, found = len(_COMPILED), []
+        yield found
+        found += _COMPILED[before:]
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def creatures_dir(tmp_path_factory):
+    """A data_dir that holds a small creatures/64: 96 to learn from, 50 to judge by.
+
+    What is on disk is opened as it is, so every command takes it for the whole set.
+    """
+    folder = tmp_path_factory.mktemp("data")
+    config = next(c for c in creatures.Creatures.BUILDER_CONFIGS if c.name == "64")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "train", 96)
+        patch.setattr(config, "validation", 50)
+        builder = creatures.Creatures(config="64", data_dir=folder)
+        builder.download_and_prepare(file_format="array_record")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """A net and a data set that train in a second: `toy.run(epochs=2, ...)`."""
+    return _Toy()
+
+
+class _Toy:
+    """Three kinds of images, told by colour, and a net that learns them at once."""
+
+    def __init__(self):
+        pool = layers.Pool(3, 2, ((0, 1), (0, 1)))
+        self.net = spec.Spec(
+            "toy",
+            spec.Input(16, mean=(128.0, 128.0, 128.0), scale=1 / 64),
+            (
+                layers.Layer(
+                    "layer1",
+                    (layers.Conv(6, 3, 2, 1), layers.Relu(), pool, layers.LRN()),
+                ),
+                layers.Layer(
+                    "layer2",
+                    (
+                        layers.Flatten(),
+                        layers.Dense(12),
+                        layers.Relu(),
+                        layers.Dropout(),
+                    ),
+                ),
+                layers.Layer("layer3", (layers.Dense(3),)),
+            ),
+        )
+
+    def without_dropout(self):
+        """The same net, the same from step to step."""
+        kept = [
+            dataclasses.replace(
+                layer,
+                ops=tuple(op for op in layer.ops if not isinstance(op, layers.Dropout)),
+            )
+            for layer in self.net.layers
+        ]
+        return dataclasses.replace(self.net, layers=tuple(kept))
+
+    def source(self, count=48, split="train", seed=0, name="toy"):
+        """`count` images of 18 x 20 pixels, each kind brighter in its own colour."""
+        rng, examples = np.random.default_rng([seed, len(split)]), []
+        for index in range(count):
+            image = rng.integers(0, 180, (18, 20, 3), np.uint8)
+            image[..., index % 3] += 75
+            examples.append({"image": image, "label": index % 3})
+        return sources.Source(name, split, examples, ("red", "green", "blue"))
+
+    def run(self, net=None, train=None, **recipe_fields):
+        """A `loop.Run` of six steps an epoch."""
+        fields = {
+            "epochs": 2,
+            "batch_size": 8,
+            "learning_rate": 0.05,
+            "init": "he",
+            "filter_rms": 0.0,
+            "resize": 18,
+        }
+        return loop.Run(
+            net or self.net,
+            recipe.Recipe(**fields | recipe_fields),
+            train or self.source(),
+            self.source(20, "validation"),
+        )
