@@ -45,9 +45,12 @@ def images(about: About, data: trained.Images | None) -> list[Chosen]:
         )
     classes = _CLASSES.value or [None] * len(_IMAGES.value)
     files = zip(_IMAGES.value, classes, strict=True)
-    return [_file(about, *file) for file in files] + [
-        _example(data, index) for index in _INDICES.value
-    ]
+    found = [_file(about, *file) for file in files]
+    found += [_example(about, data, index) for index in _INDICES.value]
+    names = [one.name for one in found]
+    for name in {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"--images: several are called {name}, and so would be pictures")
+    return found
 
 
 def wants_data() -> bool:
@@ -64,9 +67,12 @@ def _file(about: About, path: str, label: str | None) -> Chosen:
     return Chosen(pathlib.Path(path).stem, np.asarray(image), index, -1)
 
 
-def _example(data: trained.Images, index: str) -> Chosen:
+def _example(about: About, data: trained.Images, index: str) -> Chosen:
     if not index.isdigit() or int(index) >= len(data):
         raise BadInput(f"--indices={index}: {data.name} has 0 to {len(data) - 1}")
     number = int(index)
-    name = f"{data.labels[data.label(number)]}-{number}"
-    return Chosen(name, data[number], data.label(number), number)
+    label = data.label(number)
+    # The class of another data set is none of the net's.
+    known = label if data.labels == about.labels else None
+    name = f"{data.labels[label]}-{number}".replace("/", "-")
+    return Chosen(name, data[number], known, number)

@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments import trained
 from launch import script
-from zf_jax import convnet
+from zf_jax import convnet, geometry, spec
 from zf_jax.errors import BadInput
 from zf_jax.figures import plates, raster
 from zf_jax.probes import gallery
@@ -33,32 +33,43 @@ _SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps")
 _LIVE = 0.05
 
 
-def _layers(net) -> list[str]:
-    if _LAYERS.value == ["all"]:
-        return [layer.name for layer in net.layers]
-    for layer in _LAYERS.value:
-        net.index(layer)
-    return _LAYERS.value
+def _layers(net: spec.Spec) -> list[str]:
+    """The chosen layers, all of which have the chosen maps."""
+    layers = [layer.name for layer in net.layers]
+    if _LAYERS.value != ["all"]:
+        layers = [net.layers[net.index(layer)].name for layer in _LAYERS.value]
+    if not layers:
+        raise BadInput("--layers: give some, as layer2,layer5, or all")
+    _, given = _maps()
+    for layer in layers:
+        count = geometry.shapes(net)[layer].maps[-1]
+        if given and max(given) >= count:
+            raise BadInput(f"--maps={max(given)}: {layer} has 0 to {count - 1}")
+    return layers
 
 
-def _chosen(best: gallery.Strongest, layer: str, last: bool) -> np.ndarray:
-    """Which maps to show; the paper takes a random subset of them."""
+def _maps() -> tuple[int, list[int]]:
+    """How many maps to choose, or which ones."""
     try:
-        given = np.array([int(number) for number in _MAPS.value if number])
+        numbers = [int(number) for number in _MAPS.value if number]
     except ValueError:
-        raise BadInput(f"--maps={','.join(_MAPS.value)}: write map numbers") from None
-    if len(_MAPS.value) > 1:
-        return given
-    if given[0] < 1:
-        raise BadInput(f"--maps={given[0]}: starts at 1")
-    if last:
-        return np.arange(len(best.values))[: given[0]]
+        numbers = []
+    if not numbers or min(numbers) < 0 or numbers == [0]:
+        raise BadInput(
+            f"--maps={','.join(_MAPS.value)}: give how many, or which, as 3,17"
+        )
+    return (numbers[0], []) if len(_MAPS.value) == 1 else (0, numbers)
+
+
+def _chosen(best: gallery.Strongest, last: bool) -> np.ndarray:
+    """Which maps to show; the paper takes a random subset of them."""
+    count, given = _maps()
     strongest = np.asarray(best.values)[:, 0]
+    if given or last:
+        return np.array(given or range(min(count, len(strongest))))
     live = np.flatnonzero(strongest > _LIVE * strongest.max())
-    if not len(live):
-        raise BadInput(f"{layer}: none of its maps is ever active; leave it out")
-    rng = np.random.default_rng([_SEED.value, len(best.values)])
-    return np.sort(rng.permutation(live)[: given[0]])
+    rng = np.random.default_rng([_SEED.value, len(strongest)])
+    return np.sort(rng.permutation(live)[:count])
 
 
 def main() -> list[pathlib.Path]:
@@ -80,7 +91,10 @@ def main() -> list[pathlib.Path]:
     best = gallery.strongest(read_maps, passed, k=_K.value)
     for layer in script.progress(layers, desc="projections"):
         last = layer == net.layers[-1].name
-        maps = _chosen(best[layer], layer, last)
+        maps = _chosen(best[layer], last)
+        if not len(maps):
+            print(f"{layer}: none of its maps is ever active, so it has no picture")
+            continue
         patches, projections = gallery.project(
             net, params, data, best, layer=layer, maps=maps, rule=_RULE.value
         )

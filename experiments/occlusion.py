@@ -24,9 +24,10 @@ from experiments import chosen, trained
 from launch import script
 from zf_jax import convnet, geometry, spec
 from zf_jax.errors import BadInput
-from zf_jax.figures import plates, raster
+from zf_jax.figures import files, plates, raster
 from zf_jax.probes import gallery, occlusion
 from zf_jax.training import checkpoint
+from zf_jax.transforms import closure
 
 _OUT = flags.DEFINE_string("out", None, "folder for the pictures")
 _SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels of the net's input")
@@ -34,7 +35,9 @@ _STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels
 _FILL = flags.DEFINE_float("fill", None, "its grey, 0 to 255; the mean colour if unset")
 _LAYER = flags.DEFINE_string("layer", "layer5", "whose strongest map is read")
 _OTHERS = flags.DEFINE_integer("others", 8, "images beside in (c); 0 reads no data set")
-_CHUNK = flags.DEFINE_integer("chunk", None, "places computed together; found if unset")
+_CHUNK = flags.DEFINE_integer(
+    "chunk", None, "places computed together; found if unset", lower_bound=1
+)
 
 
 def main() -> list[pathlib.Path]:
@@ -47,8 +50,8 @@ def main() -> list[pathlib.Path]:
     beside = _OTHERS.value > 0
     data = trained.open_images(known.about) if beside or chosen.wants_data() else None
     looked_at = chosen.images(known.about, data)
-    best = _strongest(known, data) if beside else None
-    read = _make_read(known)
+    read, read_maps = _make_read(known)
+    best = _strongest(known, read_maps, data) if beside else None
     written = []
     for one in script.progress(looked_at, desc="occlusion"):
         readings = occlusion.sweep(
@@ -59,24 +62,36 @@ def main() -> list[pathlib.Path]:
             fill=_grey(net),
             batch_size=_CHUNK.value,
         )
-        written += _write(known, one, read(one.image[None]), readings, data, best)
+        own = gallery.strongest(read_maps, [one.image[None]], k=1)[_LAYER.value]
+        clean = _clean(read, one.image[None])
+        written += _write(known, one, clean, readings, own, data, best)
     return written
 
 
 def _make_read(known: checkpoint.Restored):
+    """What is read at every place; and the layer's maps alone."""
     model = convnet.ConvNet(known.about.net)
+    trunk = convnet.ConvNet(known.about.net.upto(_LAYER.value))
 
     def read(images):
         logits, trace = model.apply({"params": known.params}, images)
-        maps = trace.maps[_LAYER.value]
         return {
             "probability": jax.nn.softmax(logits),
             "top": jnp.argmax(logits, axis=-1),
-            "activity": maps.sum(axis=(1, 2)),
-            "peak": maps.max(axis=(1, 2)),
+            "activity": trace.maps[_LAYER.value].sum(axis=(1, 2)),
         }
 
-    return read
+    def read_maps(images):
+        _, trace = trunk.apply({"params": known.params}, images)
+        return {_LAYER.value: trace.maps[_LAYER.value]}
+
+    return read, read_maps
+
+
+def _clean(read, images: np.ndarray) -> dict[str, jax.Array]:
+    """The readings of the image itself, the weights passed as arguments."""
+    hoisted = closure.hoist(read, jax.ShapeDtypeStruct(images.shape, images.dtype))
+    return jax.jit(hoisted.apply)(hoisted.weights, images)
 
 
 def _grey(net: spec.Spec) -> jax.Array:
@@ -85,29 +100,27 @@ def _grey(net: spec.Spec) -> jax.Array:
     return convnet.prepare(jnp.asarray(grey), net.input)
 
 
-def _strongest(known: checkpoint.Restored, data) -> gallery.Strongest:
+def _strongest(known: checkpoint.Restored, read_maps, data) -> gallery.Strongest:
     """The data set's strongest images for every map of the layer, and one to spare."""
-    net = known.about.net.upto(_LAYER.value)
-    model = convnet.ConvNet(net)
 
-    def read_maps(images):
-        images = convnet.prepare(images, net.input)
-        return model.apply({"params": known.params}, images)[1].maps
+    def of_pixels(images):
+        return read_maps(convnet.prepare(images, known.about.net.input))
 
     passed = script.progress(
         data.batches(), total=data.count_batches(), desc="other images"
     )
-    return gallery.strongest(read_maps, passed, k=_OTHERS.value + 1)[_LAYER.value]
+    return gallery.strongest(of_pixels, passed, k=_OTHERS.value + 1)[_LAYER.value]
 
 
-def _projections(known, one: chosen.Chosen, number: int, data, best) -> np.ndarray:
+def _projections(known, one: chosen.Chosen, number: int, own, data, best) -> np.ndarray:
     """[K, h, w, C]: this image's projection of the map, then other images'."""
-    net, params = known.about.net, known.params
     project = functools.partial(
-        gallery.project, net, params, layer=_LAYER.value, maps=[number]
+        gallery.project,
+        known.about.net,
+        known.params,
+        layer=_LAYER.value,
+        maps=[number],
     )
-    _, trace = convnet.ConvNet(net).apply({"params": params}, one.image[None])
-    own = gallery.of_batch(trace.maps[_LAYER.value], jnp.zeros(1, jnp.int32))
     mine = project([one.image], own, batch_size=1)[1][0]
     if best is None:
         return mine
@@ -115,22 +128,20 @@ def _projections(known, one: chosen.Chosen, number: int, data, best) -> np.ndarr
     return np.concatenate([mine, others[: _OTHERS.value]])
 
 
-def _write(
-    known, one: chosen.Chosen, clean, readings, data, best
-) -> list[pathlib.Path]:
+def _write(known, one, clean, readings, own, data, best) -> list[pathlib.Path]:
     net, side = known.about.net, _SIDE.value
     clean = {name: np.asarray(leaf[0]) for name, leaf in clean.items()}
     readings = {name: np.asarray(leaf) for name, leaf in readings.items()}
     label = int(clean["top"]) if one.label is None else one.label
     # Not in the paper: whether the strongest map has the largest peak or sum.
-    strongest = int(clean["peak"].argmax())
+    strongest = int(np.asarray(own.values)[:, 0].argmax())
     square, (top, left) = np.array(one.image), ((n - side) // 2 for n in net.input.size)
     square[top : top + side, left : left + side] = _grey(net)
     seen = plates.Occluded(
         picture=raster.photograph(one.image, net.input),
         square=raster.photograph(square, net.input),
         activity=readings["activity"][..., strongest],
-        projections=_projections(known, one, strongest, data, best),
+        projections=_projections(known, one, strongest, own, data, best),
         probability=readings["probability"][..., label],
         top=readings["top"],
         clean=(clean["activity"][strongest], clean["probability"][label]),
@@ -142,9 +153,10 @@ def _write(
     )
     picture = pathlib.Path(_OUT.value) / f"{one.name}.png"
     plates.occlusion(seen, title=f"{net.name}, {one.name}", path=picture)
-    numbers = picture.with_suffix(".npz")
     clean = {f"clean_{name}": value for name, value in clean.items()}
-    np.savez_compressed(numbers, **readings, **clean, label=label, map=strongest)
+    numbers = files.save_arrays(
+        picture.with_suffix(".npz"), **readings, **clean, label=label, map=strongest
+    )
     return [picture, numbers]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -22,8 +23,9 @@ _BATCH = flags.DEFINE_integer(
 
 
 def load() -> checkpoint.Restored:
-    """The trained net that the flags name."""
-    return checkpoint.load(_CHECKPOINT.value, _STEP.value)
+    """The trained net that the flags name, its parameters on the device."""
+    known = checkpoint.load(_CHECKPOINT.value, _STEP.value)
+    return known._replace(params=jax.device_put(known.params))
 
 
 class Images:

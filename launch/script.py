@@ -35,6 +35,14 @@ def run(
             name = pathlib.Path(arguments[0]).stem
             print(f"{name}: {error}", file=sys.stderr)
             sys.exit(2)
+        except OSError as error:
+            # A folder that cannot be made, a full disk: the file is what matters.
+            culprit = f"{error.filename}: " if error.filename else ""
+            reason = error.strerror or error
+            print(
+                f"{pathlib.Path(arguments[0]).stem}: {culprit}{reason}", file=sys.stderr
+            )
+            sys.exit(2)
         for path in written:
             print(f"wrote {os.path.relpath(path)}")
 

@@ -7,10 +7,12 @@ The same command again resumes from the newest checkpoint; Ctrl-C saves one firs
 The flags of the recipe default to the net's own: the paper's for all but TINY.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import signal
+import sys
 
 import jax
 from absl import flags
@@ -37,7 +39,7 @@ _KEEP = flags.DEFINE_list(
 )
 _SAVE_MINUTES = flags.DEFINE_float("save_minutes", 30, "between saves in an epoch")
 _WORKERS = flags.DEFINE_integer(
-    "workers", 0, "processes that decode images; 0 decodes in threads, see docs"
+    "workers", 0, "processes that decode images, for large ones; 0: threads of this one"
 )
 
 _METRICS, _CURVE = "metrics.jsonl", "curve.png"
@@ -47,11 +49,19 @@ _KINDS = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+
+
+def _defaults(name: str) -> str:
+    """The recipe's value by net."""
+    tiny, paper = (getattr(recipe.default(n), name) for n in (spec.TINY, spec.ZFNET))
+    return f"{paper}" if tiny == paper else f"{paper}; {tiny} for tiny"
+
+
 _RECIPE = {
     field.name: _KINDS[field.type](
         field.name,
         None,
-        f"{field.metadata['help']} (the paper's: {field.default})",
+        f"{field.metadata['help']} (default: {_defaults(field.name)})",
     )
     for field in dataclasses.fields(recipe.Recipe)
 }
@@ -89,7 +99,10 @@ def _past(metrics: pathlib.Path, step: int) -> list[dict]:
     """The rows of an earlier start, up to the checkpoint it resumes from."""
     if not metrics.exists():
         return []
-    rows = [json.loads(line) for line in metrics.read_text().splitlines() if line]
+    rows = []
+    for line in metrics.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):  # a line that a crash cut
+            rows.append(json.loads(line))
     return [row for row in rows if row["step"] <= step]
 
 
@@ -110,9 +123,8 @@ def _train(run: loop.Run, store: checkpoint.Store, workdir: pathlib.Path) -> Non
     """Trains under a progress bar; a line, a row and a new curve after every epoch."""
     came, batch = _stop_when_asked(), run.recipe.batch_size
     rows = _past(workdir / _METRICS, store.newest or 0)
-    total = run.recipe.epochs * run.steps_per_epoch
     bar = script.progress(
-        total=total * batch,
+        total=run.steps * batch,
         initial=(store.newest or 0) * batch,
         desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} device(s)",
         unit=" images",
@@ -144,6 +156,7 @@ def _train(run: loop.Run, store: checkpoint.Store, workdir: pathlib.Path) -> Non
             )
     if came:
         print("stopped and saved; the same command goes on from here")
+        sys.exit(128 + came[0])
 
 
 def main() -> list[pathlib.Path]:
@@ -153,8 +166,8 @@ def main() -> list[pathlib.Path]:
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.Store(workdir, run.about, _keep()) as store:
-        if store.newest == run.recipe.epochs * run.steps_per_epoch:
-            print(f"{workdir}: trained for all {run.recipe.epochs} epochs before")
+        if (store.newest or 0) >= run.steps:
+            print(f"{workdir}: trained for {run.recipe.epochs} epochs or more before")
         _train(run, store, workdir)
     files = [workdir / _METRICS, workdir / _CURVE, store.folder]
     return [path for path in files if path.exists()]

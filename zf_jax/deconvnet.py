@@ -78,8 +78,9 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
     for axis, size in enumerate(sizes):
         # What is traced has no value yet to be checked.
         if isinstance(index, np.ndarray):
-            for wrong in index[(index[:, axis] < 0) | (index[:, axis] >= size), axis]:
-                raise BadInput(f"{name} {wrong}: the maps have 0 to {size - 1}")
+            wrong = index[(index[:, axis] < 0) | (index[:, axis] >= size), axis]
+            if len(wrong):
+                raise BadInput(f"{name} {wrong[0]}: the maps have 0 to {size - 1}")
     return jnp.broadcast_to(jnp.asarray(index), (count, len(sizes)))
 
 

@@ -5,6 +5,7 @@ over the image in `geometry.py`.
 """
 
 import dataclasses
+import numbers
 import re
 
 from zf_jax.errors import BadInput
@@ -15,7 +16,7 @@ Padding = tuple[Pair, Pair]
 
 def pair(value: int | Pair) -> Pair:
     """(rows, columns) from a pair, or from one number for both."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    return (int(value),) * 2 if isinstance(value, numbers.Integral) else tuple(value)
 
 
 def _padding(value: int | Padding) -> Padding:

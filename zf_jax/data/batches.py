@@ -80,23 +80,20 @@ def training(
         enough for small images.
       share: this host's.
     """
-    steps = steps_per_epoch(source, batch_size, share)
-    chosen = grain.MapDataset.range(
-        share.index, steps * batch_size * share.count, share.count
-    )
-    read = functools.partial(_example, source.examples, resize=resize)
+    steps_per_epoch(source, batch_size, share)
+    even = len(source.examples) // share.count * share.count
     dataset = (
-        chosen.seed(seed)
+        grain.MapDataset.range(share.index, even, share.count)
+        # Hosts draw from streams of their own.
+        .seed(int(np.random.SeedSequence([seed, share.index]).generate_state(1)[0]))
         .shuffle()
-        .map(read)
+        .map(functools.partial(_example, source.examples, resize=resize))
         .random_map(functools.partial(_random_crop, size=size))
-        .batch(batch_size)
+        # What an epoch drops differs from epoch to epoch.
+        .batch(batch_size, drop_remainder=True)
         .repeat()
-        .to_iter_dataset(_AHEAD)
     )
-    if workers:
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    batches = iter(dataset)
+    batches = _read(dataset, workers)
     if start:
         grain.experimental.set_next_index(batches, start)
     for images, labels in batches:
@@ -109,6 +106,7 @@ def evaluation(
     size: Pair,
     resize: int,
     batch_size: int,
+    workers: int = 0,
     share: Share = Share(),
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
@@ -117,15 +115,13 @@ def evaluation(
     """
     total = len(source.examples)
     length = -(-total // share.count)
-    read = functools.partial(_example, source.examples, resize=resize)
     dataset = (
         grain.MapDataset.range(share.index, total, share.count)
-        .map(read)
+        .map(functools.partial(_example, source.examples, resize=resize))
         .map(functools.partial(_centre_crop, size=size))
         .batch(batch_size)
-        .to_iter_dataset(_AHEAD)
     )
-    batches = iter(dataset)
+    batches = _read(dataset, workers)
     empty = np.zeros((0, *size, 3), np.uint8), np.zeros(0, np.int32)
     for _ in range(-(-length // batch_size)):
         images, labels = next(batches, empty)
@@ -135,6 +131,13 @@ def evaluation(
             np.pad(labels, (0, missing)),
             np.arange(batch_size) < len(labels),
         )
+
+
+def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
+    ahead = dataset.to_iter_dataset(_AHEAD)
+    if workers:
+        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(ahead)
 
 
 def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarray:

@@ -25,6 +25,8 @@ def read(path: str | pathlib.Path) -> np.ndarray:
             image = _to_rgb(ImageOps.exif_transpose(opened))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInput(f"image {path}: no such file") from error
+    except PermissionError as error:
+        raise BadInput(f"image {path}: no permission to read it") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"image {path}: not an image that can be read") from error
     except Image.DecompressionBombError as error:

@@ -53,8 +53,8 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
         raise BadInput(
             f"dataset {name!r}: needs image and label, has {', '.join(features)}"
         )
-    base = split.split("[")[0]
-    if base not in builder.info.splits:
+    parts = {part.split("[")[0] for part in split.split("+")}
+    if not parts <= set(builder.info.splits):
         raise BadInput(
             f"split {split!r}: {name} has {', '.join(sorted(builder.info.splits))}"
         )

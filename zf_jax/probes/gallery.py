@@ -83,6 +83,8 @@ def strongest(
 ) -> dict[str, Strongest]:
     """The k strongest images of every map, in one pass for all layers.
 
+    `read_maps` is compiled once per function, as in `occlusion.sweep`.
+
     Args:
       read_maps: a batch [N, ...] to the maps of each layer, [N, H, W, C] or [N, D].
       batches: of one size but for the last, in the data set's order.
@@ -156,8 +158,11 @@ def project(
     best = best[layer] if isinstance(best, dict) else best
     values, indices, positions = (np.asarray(part) for part in best)
     chosen = np.arange(len(values)) if maps is None else np.asarray(maps, int)
-    for wrong in chosen[(chosen < 0) | (chosen >= len(values))]:
-        raise BadInput(f"map {wrong}: {layer} of {net.name} has 0 to {len(values) - 1}")
+    wrong = chosen[(chosen < 0) | (chosen >= len(values))]
+    if len(wrong):
+        raise BadInput(
+            f"map {wrong[0]}: {layer} of {net.name} has 0 to {len(values) - 1}"
+        )
     units = [
         (m, k) for m in chosen for k in range(values.shape[1]) if indices[m, k] >= 0
     ]

@@ -2,7 +2,8 @@
 
 The square's top left corner stands at multiples of the stride, as often as it takes to
 cover the whole image, ceil((H - side) / stride) + 1 times down and likewise across;
-the last square is cropped by the border. Readings come back on that grid, one per
+the last square is cropped by the border (and left out where, with a stride above the
+side, it would lie beyond). Readings come back on that grid, one per
 position, and are never resized to the image.
 """
 
@@ -13,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from zf_jax.errors import BadInput
@@ -21,8 +23,7 @@ from zf_jax.transforms import closure
 
 Read = Callable[[jax.Array], Any]
 
-# Bytes that one chunk of positions may take, by backend: a chunk that fits in a CPU's
-# cache is the fastest there, an accelerator wants to be filled.
+# Bytes that the values of one chunk may take, by backend: a start, not yet tuned.
 _BUDGET = {"cpu": 64 << 20}
 _BUDGET_ACCELERATOR = 2 << 30
 _LARGEST_CHUNK = 256
@@ -46,18 +47,19 @@ def grid(shape: Pair, side: int | Pair, stride: int | Pair) -> Grid:
     """The squares' positions over an image of `shape` (rows, columns).
 
     Raises:
-      BadInput: side or stride below 1, or a square larger than the image.
+      BadInput: side or stride below 1 or larger than the image.
     """
     side, stride = pair(side), pair(stride)
     if min(side) < 1 or min(stride) < 1:
         raise BadInput(f"side {side}, stride {stride}: both start at 1 pixel")
-    if side[0] > shape[0] or side[1] > shape[1]:
-        raise BadInput(
-            f"side {side}: a square larger than the image of "
-            f"{shape[0]}x{shape[1]} pixels"
-        )
+    for name, lengths in (("side", side), ("stride", stride)):
+        if lengths[0] > shape[0] or lengths[1] > shape[1]:
+            raise BadInput(
+                f"{name} {lengths}: larger than the image of "
+                f"{shape[0]}x{shape[1]} pixels"
+            )
     rows, columns = (
-        range(0, math.ceil((n - s) / t) * t + 1, t)
+        range(0, min(math.ceil((n - s) / t) * t + 1, n), t)
         for n, s, t in zip(shape, side, stride, strict=True)
     )
     return Grid(rows, columns, side)
@@ -75,8 +77,9 @@ def sweep(
 ) -> Any:
     """Reads the image with the square at every position, in one compiled call.
 
-    `read` is compiled once per function object, shapes, side and stride; the arrays
-    that it closes over enter the compiled call as arguments (`transforms.closure`).
+    `read` is compiled once per function, shapes, side and stride; the arrays that it
+    closes over enter the compiled call as arguments, as they were when it was traced
+    (`transforms.closure`): for changed weights pass another function.
 
     Args:
       read: any JAX function of [B, H, W, C] images to a pytree of [B, ...] arrays,
@@ -85,8 +88,9 @@ def sweep(
       side: of the square, pixels; a number or (rows, columns).
       stride: between positions, pixels; a number or (rows, columns).
       fill: what the square shows, in the image's units: a number, a colour [C], or an
-        array that broadcasts to the image (then seen at the square's place). 0 is the
-        mean colour for images that had their mean taken off.
+        image [H, W, C] or [H, W, 1] that is seen at the square's place (one for each
+        image, [N, H, W, C], too). 0 is the mean colour for images that had their mean
+        taken off.
         Not in the paper: side, stride and grey.
       batch_size: positions computed together. None takes what fits the backend.
       method: "full" computes every position from the pixels up.
@@ -153,10 +157,11 @@ def _fitting(read: Read, images: jax.Array) -> int:
     program = _program(read, (1, *images.shape[1:]), images.dtype)
     example = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     traced = jax.make_jaxpr(program.apply)(program.weights, example)
-    largest = max(
+    sizes = [
         sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
         for equation in traced.eqns
-    )
+    ]
+    largest = max(sizes, default=images[0].nbytes)
     budget = _BUDGET.get(jax.default_backend(), _BUDGET_ACCELERATOR)
     return max(1, min(_LARGEST_CHUNK, budget // (4 * largest)))
 
@@ -224,12 +229,12 @@ def attribution(
     counts = down.sum(0)[:, None] * across.sum(0)[None, :]
     if not counts.all():
         raise BadInput(f"stride {stride}: larger than the side {side}, leaves gaps")
-    lost = jnp.einsum("rh,sw,rs...->hw...", down, across, clean - occluded)
+    change = jnp.asarray(clean)[None, None] - occluded
+    lost = jnp.einsum("rh,sw,rs...->hw...", down, across, change, precision="highest")
     return lost / counts.reshape(*counts.shape, *(1,) * (lost.ndim - 2))
 
 
-def _covers(starts: range, side: int, length: int) -> jax.Array:
+def _covers(starts: range, side: int, length: int) -> np.ndarray:
     """[positions, pixels] float32: 1 where the square from that start covers one."""
-    starts = jnp.asarray(starts)[:, None]
-    pixels = jnp.arange(length)[None, :]
-    return ((pixels >= starts) & (pixels < starts + side)).astype(jnp.float32)
+    starts, pixels = np.asarray(starts)[:, None], np.arange(length)[None, :]
+    return ((pixels >= starts) & (pixels < starts + side)).astype(np.float32)

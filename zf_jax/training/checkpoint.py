@@ -10,7 +10,7 @@ Arrays are saved as one, not per device, so any number of devices restores them.
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,18 +33,16 @@ class About(NamedTuple):
       labels: names of the classes.
       dataset: name of the training data.
       resize: smaller side of the images before the crop, pixels.
-      batch_size: of training.
-      seed: of training.
       steps_per_epoch: of training.
+      recipe: of training, the fields of `recipe.Recipe`.
     """
 
     net: spec.Spec
     labels: tuple[str, ...]
     dataset: str
     resize: int
-    batch_size: int
-    seed: int
     steps_per_epoch: int
+    recipe: dict[str, Any]
 
 
 class Restored(NamedTuple):
@@ -125,10 +123,7 @@ class Store:
                 ),
             )
         except (ValueError, KeyError, OSError) as error:
-            raise BadInput(
-                f"{self.folder / str(step)}: cannot go on from it: {_line(error)}; "
-                "take another workdir, or the optimizer it was made with"
-            ) from error
+            raise _damaged(self.folder / str(step), error) from error
         return State(**{**found["rest"], "params": found["params"]})
 
 
@@ -174,7 +169,7 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
             params = checkpointer.restore(folder / str(step) / "params", args=restore)
     except (ValueError, KeyError, OSError) as error:
-        raise BadInput(f"{folder / str(step)}: damaged: {_line(error)}") from error
+        raise _damaged(folder / str(step), error) from error
     for layer, parts in like.items():
         for part, want in parts.items():
             if (got := params[layer][part].shape) != want.shape:
@@ -188,39 +183,57 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
 def _about(folder: pathlib.Path, step: int) -> About:
     where = folder / str(step)
     try:
-        text = (where / "about" / "metadata").read_text()
-        data = json.loads(text)
-        if data.get("layout") != LAYOUT:
-            raise BadInput(
-                f"{where}: has layout {data.get('layout')}, this version reads "
-                f"{LAYOUT}; train again, or use the version that made it"
-            )
-        fields = {name: data[name] for name in About._fields}
-    except (OSError, json.JSONDecodeError, KeyError, AttributeError) as error:
+        data = json.loads((where / "about" / "metadata").read_text())
+        layout = data.get("layout")
+    except (OSError, ValueError, AttributeError) as error:
+        raise _damaged(where, error) from error
+    if layout != LAYOUT:
         raise BadInput(
-            f"{where}: not a checkpoint of this package, or half-written "
-            f"({_line(error)})"
-        ) from error
-    net = spec.from_json(fields.pop("net"))
-    return About(net, tuple(fields.pop("labels")), **fields)
+            f"{where}: has layout {layout}, this version reads {LAYOUT}; train again, "
+            "or use the version that made it"
+        )
+    try:
+        rest = [data[name] for name in About._fields[2:]]
+        return About(spec.from_json(data["net"]), tuple(data["labels"]), *rest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(where, error) from error
+
+
+def _damaged(where: pathlib.Path, error: Exception) -> BadInput:
+    return BadInput(
+        f"{where}: half-written, damaged or none of this package's checkpoints; remove "
+        f"that folder to use an earlier one ({_line(error)})"
+    )
 
 
 def _to_json(about: About) -> dict:
     return {**about._asdict(), "net": spec.to_json(about.net), "layout": LAYOUT}
 
 
+# What may differ when a run goes on: how long, and how fast.
+_FREE = ("epochs", "learning_rate", "patience", "factor")
+
+
 def _check_same(found: About, about: About, folder: pathlib.Path) -> None:
-    for name in ("dataset", "batch_size", "seed", "resize", "steps_per_epoch", "net"):
-        old, new = getattr(found, name), getattr(about, name)
-        if old != new:
-            old, new = (getattr(x, "name", x) for x in (old, new))
+    """Raises BadInput for the first fact in which two runs differ."""
+    old, new = _facts(found), _facts(about)
+    for name, value in new.items():
+        if old.get(name) != value:
+            one, other = old.get(name), value
             differ = (
-                f"{name} {old}, not {new}" if old != new else f"other layers in {old}"
+                f"{name} {one}, not {other}" if name != "layers" else f"other {name}"
             )
             raise BadInput(
-                f"{folder}: holds a run with {differ}; take another --workdir, "
-                "or the same flags to resume"
+                f"{folder}: holds a run with {differ}; take another --workdir, or the "
+                "same flags to go on with it"
             )
+
+
+def _facts(about: About) -> dict:
+    """What must not change when a run goes on; what tells most, first."""
+    facts = {"spec": about.net.name, "dataset": about.dataset, "layers": about.net}
+    facts |= {name: about.recipe[name] for name in about.recipe if name not in _FREE}
+    return facts | {"resize": about.resize, "steps_per_epoch": about.steps_per_epoch}
 
 
 def _abstract(tree):

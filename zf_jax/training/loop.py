@@ -1,5 +1,6 @@
 """The training run: resume, train, evaluate, save, report; epoch by epoch."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ class Report(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What is trained, on what, how."""
+    """What is trained, on what, how; `workers` processes decode the images."""
 
     net: Spec
     recipe: Recipe
@@ -59,9 +60,25 @@ class Run(NamedTuple):
         return batches.Share(jax.process_index(), jax.process_count())
 
     @property
+    def cut(self) -> dict:
+        """How the images are cut, batched and decoded."""
+        return {
+            "size": self.net.input.size,
+            "resize": short_side(self.recipe, self.net),
+            "batch_size": self.recipe.batch_size // self.share.count,
+            "workers": self.workers,
+            "share": self.share,
+        }
+
+    @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training set."""
-        return batches.steps_per_epoch(self.train, self._local_batch, self.share)
+        return batches.steps_per_epoch(self.train, self.cut["batch_size"], self.share)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.epochs * self.steps_per_epoch
 
     @property
     def about(self) -> checkpoint.About:
@@ -70,25 +87,10 @@ class Run(NamedTuple):
             self.net,
             self.train.labels,
             self.train.name,
-            short_side(self.recipe, self.net),
-            self.recipe.batch_size,
-            self.recipe.seed,
+            self.cut["resize"],
             self.steps_per_epoch,
+            dataclasses.asdict(self.recipe),
         )
-
-    @property
-    def cut(self) -> dict:
-        """How the images are cut and batched."""
-        return {
-            "size": self.net.input.size,
-            "resize": short_side(self.recipe, self.net),
-            "batch_size": self._local_batch,
-            "share": self.share,
-        }
-
-    @property
-    def _local_batch(self) -> int:
-        return self.recipe.batch_size // jax.process_count()
 
 
 def check(run: Run) -> None:
@@ -123,55 +125,45 @@ def epochs(
       A report after each epoch, when its checkpoint is on its way.
 
     Raises:
-      BadInput: the loss is not a number; no checkpoint of it is made.
+      BadInput: the loss or a weight is not a number; no checkpoint of it is made.
     """
     check(run)
-    per_epoch = run.steps_per_epoch
     model = make_model(run.net, run.recipe)
-    optimize = optimizer.make_optimizer(run.recipe, per_epoch)
-    schedule = optimizer.make_schedule(run.recipe, per_epoch)
+    optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
+    schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
     like = step.first_state(model, optimize, run.recipe.seed)
-    state = store.restore(like) or like
+    state = step.place(store.restore(like) or like)
     train_step = step.make_train_step(model, optimize)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
-    if done >= run.recipe.epochs * per_epoch:
-        return
-    stream = batches.training(
-        run.train, **run.cut, seed=run.recipe.seed, start=done, workers=run.workers
-    )
+    stream = batches.training(run.train, **run.cut, seed=run.recipe.seed, start=done)
     saved = time.monotonic()
-    while done < run.recipe.epochs * per_epoch:
+    while done < run.steps:
         began, first = time.monotonic(), done
-        while True:
+        ended = False
+        while not ended:
             state = train_step(state, step.split(next(stream)))
             done += 1
-            last = done % per_epoch == 0
-            loss = _look(state, done) if last or done % _LOOK == 0 else None
-            on_step(done, loss)
-            if last:
-                break
-            if stop() or time.monotonic() - saved > 60 * save_minutes:
-                _look(state, done)
-                store.save(state)
+            ended = done % run.steps_per_epoch == 0
+            on_step(done, _look(state, done) if ended or done % _LOOK == 0 else None)
+            late = time.monotonic() - saved > 60 * save_minutes
+            if not ended and (stop() or late):
+                _save(store, state)
                 saved = time.monotonic()
                 if stop():
                     return
         speed = (done - first) * run.recipe.batch_size / (time.monotonic() - began)
-        train, valid = (
-            state.seen.means(),
-            evaluate(run, eval_step, state.params).means(),
-        )
+        train, valid = state.seen.means(), evaluate(run, eval_step, state.params)
         plateau = optax.tree.get(state.optimizer, "scale", 1.0)
-        state = state._replace(
-            error=jnp.float32(1.0 - valid["top1"]), seen=objective.zero()
-        )
-        store.save(state)
+        rate = float(schedule(done - 1) * plateau)
+        state = step.end_epoch(state, 1.0 - valid["top1"])
+        _save(store, state)
         saved = time.monotonic()
+        epoch = done // run.steps_per_epoch
         yield Report(
-            done // per_epoch,
+            epoch,
             done,
-            float(schedule(done - 1) * plateau),
+            rate,
             train["loss"],
             train["top1"],
             **valid,
@@ -190,20 +182,31 @@ def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
     return convnet.ConvNet(net, jnp.dtype(recipe.dtype), init[recipe.init])
 
 
-def evaluate(run: Run, eval_step, params) -> objective.Sums:
-    """The sums over the whole validation set."""
+def evaluate(run: Run, eval_step, params) -> dict[str, float]:
+    """Loss, top1 and top5 over the whole validation set."""
     total = objective.zero()
     for batch in batches.evaluation(run.validation, **run.cut):
         total = jax.tree.map(jnp.add, total, eval_step(params, step.split(batch)))
-    return total
+    return total.means()
 
 
 def _look(state: step.State, done: int) -> float:
     """The epoch's mean loss so far; refuses one that is not a number."""
     loss = state.seen.means()["loss"]
     if not math.isfinite(loss):
-        raise BadInput(
-            f"loss {loss} by step {done}: the run diverged; lower --learning_rate (the "
-            "checkpoints before it are untouched)"
-        )
+        raise _diverged(f"loss {loss}", done)
     return loss
+
+
+def _save(store: checkpoint.Store, state: step.State) -> None:
+    """Saves weights that are numbers: the loss was taken before their last change."""
+    if not math.isfinite(optax.tree.norm(state.params)):
+        raise _diverged("weights that are no numbers", int(state.step))
+    store.save(state)
+
+
+def _diverged(what: str, done: int) -> BadInput:
+    return BadInput(
+        f"{what} by step {done}: the run diverged; lower --learning_rate (the "
+        "checkpoints before it are untouched)"
+    )

@@ -24,8 +24,9 @@ class Sums(NamedTuple):
 
     def means(self) -> dict[str, float]:
         """Loss, top1 and top5 per image; 0 of none."""
-        count = max(float(self.count), 1.0)
-        return {name: float(getattr(self, name)) / count for name in self._fields[:3]}
+        loss, top1, top5, count = map(float, jax.device_get(self))
+        sums = {"loss": loss, "top1": top1, "top5": top5}
+        return {name: value / max(count, 1.0) for name, value in sums.items()}
 
 
 def zero() -> Sums:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zf_jax import convnet
 from zf_jax.data.batches import Batch
@@ -54,6 +55,20 @@ def first_state(
         jax.random.key_data(dropout),
         jnp.ones((), jnp.float32),
         objective.zero(),
+    )
+
+
+def place(state: State) -> State:
+    """The state where the step leaves it, so that its first call compiles the last."""
+    mesh = Mesh(np.array(jax.local_devices()), (_DEVICES,))
+    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+
+
+def end_epoch(state: State, error: float) -> State:
+    """The state with the epoch's validation error, and its sums begun anew."""
+    return state._replace(
+        error=jnp.full_like(state.error, error),
+        seen=jax.tree.map(jnp.zeros_like, state.seen),
     )
 
 

@@ -5,12 +5,15 @@ constants: a closure over 250 MB of weights is copied, folded and hashed. `hoist
 them into arguments, those of nested `jax.jit` calls too.
 """
 
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+from zf_jax.errors import BadInput
 
 
 class Hoisted(NamedTuple):
@@ -35,16 +38,28 @@ _known: weakref.WeakKeyDictionary[Callable, dict] = weakref.WeakKeyDictionary()
 def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hoisted:
     """Takes the arrays that `function` closes over out of it.
 
-    It is traced once per function object and examples, so what is jitted with the
-    same function compiles once. To use other weights pass another function, not the
-    same one changed.
+    It is traced once per function (or method of an object) and examples, so what is
+    jitted with the same one compiles once. To use other weights pass another function,
+    not the same one changed.
 
     Args:
       function: any JAX function of arrays to a pytree.
       *examples: the arguments' shapes and dtypes; `apply` takes no others.
+
+    Raises:
+      BadInput: the function has no hash, or cannot be referred to weakly.
     """
-    known = _known.setdefault(function, {})
-    key = tuple((example.shape, example.dtype) for example in examples)
+    # A method is another object at each look: it is known by what it belongs to.
+    method = isinstance(function, types.MethodType)
+    owner, name = (function.__self__, function.__func__) if method else (function, None)
+    try:
+        known = _known.setdefault(owner, {})
+    except TypeError as error:
+        raise BadInput(
+            f"a {type(owner).__name__} cannot be kept track of ({error}): give a "
+            "function, as lambda images: model(images), and the same one each time"
+        ) from error
+    key = name, tuple((example.shape, example.dtype) for example in examples)
     if key not in known:
         known[key] = _trace(function, examples)
     return known[key]
