@@ -18,6 +18,7 @@ from zf_jax.errors import BadInput
 from zf_jax.figures import plates, raster
 from zf_jax.probes import gallery
 
+flags.adopt_module_key_flags(trained)
 _OUT = flags.DEFINE_string("out", None, "folder for the pictures")
 _LAYERS = flags.DEFINE_list("layers", ["all"], "layer1,layer2,... or all")
 _MAPS = flags.DEFINE_list(

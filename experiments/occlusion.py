@@ -29,6 +29,8 @@ from zf_jax.probes import gallery, occlusion
 from zf_jax.training import checkpoint
 from zf_jax.transforms import closure
 
+flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(chosen)
 _OUT = flags.DEFINE_string("out", None, "folder for the pictures")
 _SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels of the net's input")
 _STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels")

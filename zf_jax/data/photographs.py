@@ -1,6 +1,7 @@
 """Image files: whatever they hold, [H, W, 3] uint8 RGB comes out."""
 
 import pathlib
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -21,15 +22,17 @@ def read(path: str | pathlib.Path) -> np.ndarray:
       BadInput: no such file, not an image, damaged, or smaller than 8 pixels a side.
     """
     try:
-        with Image.open(path) as opened:
-            image = _to_rgb(ImageOps.exif_transpose(opened))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                image = _to_rgb(ImageOps.exif_transpose(opened))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadInput(f"image {path}: no such file") from error
     except PermissionError as error:
         raise BadInput(f"image {path}: no permission to read it") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"image {path}: not an image that can be read") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadInput(f"image {path}: too large to read safely") from error
     if min(image.size) < SMALLEST:
         width, height = image.size

@@ -53,6 +53,8 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
         raise BadInput(
             f"dataset {name!r}: needs image and label, has {', '.join(features)}"
         )
+    if not isinstance(features["label"], tfds.features.ClassLabel):
+        raise BadInput(f"dataset {name!r}: its label is a number, not a class")
     parts = {part.split("[")[0] for part in split.split("+")}
     if not parts <= set(builder.info.splits):
         raise BadInput(
@@ -66,9 +68,10 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
             if name != "image" and isinstance(feature, tfds.features.Image)
         }
         examples = builder.as_data_source(split=split, decoders=skipped or None)
+        count = len(examples)
     except (ValueError, AssertionError) as error:
         raise BadInput(f"split {split!r} of {name}: {_line(error)}") from error
-    if not len(examples):
+    if not count:
         raise BadInput(f"split {split!r} of {name}: holds no examples")
     return Source(name, split, examples, tuple(features["label"].names))
 
@@ -84,17 +87,22 @@ def _builder(name: str, data_dir: str | None):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        known = tfds.list_builders(with_community_datasets=False)
-        near = difflib.get_close_matches(base, set(known), 3)
+        near = difflib.get_close_matches(base, set(_known()), 3)
         hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "look in tfds.list_builders()"
+            f"did you mean {' or '.join(near)}?" if near else "see tfds.list_builders()"
         )
         raise BadInput(f"dataset {name!r}: TFDS knows none; {hint}") from error
-    except (ValueError, ImportError) as error:
-        # A wrong configuration, or a builder that needs a package of its own.
+    except (ValueError, ImportError, AssertionError) as error:
+        # A wrong configuration or version, or a builder that needs another package.
+        configs = tfds.builder_cls(base).builder_configs if base in _known() else {}
+        if configs and config.split(":")[0] not in configs:
+            known = ", ".join(f"{base}/{each}" for each in configs)
+            raise BadInput(f"dataset {name!r}: there are {known}") from error
         raise BadInput(f"dataset {name!r}: {_line(error)}") from error
+
+
+def _known() -> list[str]:
+    return tfds.list_builders(with_community_datasets=False)
 
 
 def _check_prepared(builder, name: str, data_dir: str | None) -> None:
@@ -115,4 +123,4 @@ def _check_prepared(builder, name: str, data_dir: str | None) -> None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:400]

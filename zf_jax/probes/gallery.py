@@ -41,7 +41,7 @@ class Strongest(NamedTuple):
 def nothing(channels: int, k: int) -> Strongest:
     """The neutral element of `merge`: no image seen."""
     return Strongest(
-        jnp.full((channels, k), -jnp.inf),
+        jnp.full((channels, k), -jnp.inf, jnp.float32),
         jnp.full((channels, k), -1, jnp.int32),
         jnp.zeros((channels, k, 2), jnp.int32),
     )

@@ -2,8 +2,8 @@
 
 The square's top left corner stands at multiples of the stride, as often as it takes to
 cover the whole image, ceil((H - side) / stride) + 1 times down and likewise across;
-the last square is cropped by the border (and left out where, with a stride above the
-side, it would lie beyond). Readings come back on that grid, one per
+the last square is cropped by the border (to nothing, where a stride above the side
+leads beyond). Readings come back on that grid, one per
 position, and are never resized to the image.
 """
 
@@ -47,19 +47,20 @@ def grid(shape: Pair, side: int | Pair, stride: int | Pair) -> Grid:
     """The squares' positions over an image of `shape` (rows, columns).
 
     Raises:
-      BadInput: side or stride below 1 or larger than the image.
+      BadInput: side or stride below 1, or larger than the image (a stride only where
+        there is more than one place).
     """
     side, stride = pair(side), pair(stride)
     if min(side) < 1 or min(stride) < 1:
         raise BadInput(f"side {side}, stride {stride}: both start at 1 pixel")
-    for name, lengths in (("side", side), ("stride", stride)):
-        if lengths[0] > shape[0] or lengths[1] > shape[1]:
+    for n, s, t in zip(shape, side, stride, strict=True):
+        if s > n or t > n > s:
             raise BadInput(
-                f"{name} {lengths}: larger than the image of "
+                f"side {side}, stride {stride}: larger than the image of "
                 f"{shape[0]}x{shape[1]} pixels"
             )
     rows, columns = (
-        range(0, min(math.ceil((n - s) / t) * t + 1, n), t)
+        range(0, math.ceil((n - s) / t) * t + 1, t)
         for n, s, t in zip(shape, side, stride, strict=True)
     )
     return Grid(rows, columns, side)

@@ -152,32 +152,38 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
     if step not in steps:
         raise BadInput(f"step {step}: {folder} has {', '.join(map(str, steps))}")
     about = _about(folder, step)
+    params = _restore_params(folder / str(step), about.net)
+    return Restored(about, params, step)
+
+
+def _restore_params(where: pathlib.Path, net: spec.Spec) -> dict:
+    """The weights as numpy arrays, in the shapes that the net has."""
     like = {
         name: {
             "kernel": jax.ShapeDtypeStruct(kernel, np.float32),
             "bias": jax.ShapeDtypeStruct(bias, np.float32),
         }
-        for name, (kernel, bias) in geometry.parameter_shapes(about.net).items()
+        for name, (kernel, bias) in geometry.parameter_shapes(net).items()
     }
-    restore = ocp.args.PyTreeRestore(
-        item=like,
-        restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like
-        ),
-    )
+    numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+    restore = ocp.args.PyTreeRestore(item=like, restore_args=numpy)
+    damaged = None
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            params = checkpointer.restore(folder / str(step) / "params", args=restore)
+            params = checkpointer.restore(where / "params", args=restore)
     except (ValueError, KeyError, OSError) as error:
-        raise _damaged(folder / str(step), error) from error
+        damaged = _damaged(where, error)
+    if damaged:
+        # Raised here, without its cause: that holds on to an event loop of orbax',
+        # which would complain when Python ends.
+        raise damaged
     for layer, parts in like.items():
         for part, want in parts.items():
             if (got := params[layer][part].shape) != want.shape:
                 raise BadInput(
-                    f"{folder / str(step)}: {layer}'s {part} is {got}, "
-                    f"{about.net.name} has {want.shape}"
+                    f"{where}: {layer}'s {part} is {got}, {net.name} has {want.shape}"
                 )
-    return Restored(about, params, step)
+    return params
 
 
 def _about(folder: pathlib.Path, step: int) -> About:

@@ -26,7 +26,9 @@ class Recipe:
         "over all epochs after one of warm-up; constant",
     )
     # Not in the paper, which annealed by hand: after how long, and by how much.
-    patience: int = _field(5, "epochs without a better error before a plateau")
+    patience: int = _field(
+        5, "epochs without a better error; the rate drops an epoch later"
+    )
     factor: float = _field(0.1, "the rate's factor at a plateau")
     filter_rms: float = _field(
         0.1, "filters whose RMS is larger are scaled back to it; 0 leaves them alone"

@@ -2,7 +2,8 @@
 
 `jax.jit` bakes the arrays that a function closes over into the compiled program as
 constants: a closure over 250 MB of weights is copied, folded and hashed. `hoist` turns
-them into arguments, those of nested `jax.jit` calls too.
+them into arguments, those of nested `jax.jit` calls too (but for calls within a loop or
+a branch, `lax.scan`, `lax.cond`).
 """
 
 import types
@@ -69,13 +70,27 @@ def _trace(function, examples) -> Hoisted:
     traced, result = jax.make_jaxpr(
         lambda *arguments: _inline(function, arguments), return_shape=True
     )(*examples)
-    jaxpr, structure = traced.jaxpr, jax.tree.structure(result)
+    steps = _Steps.of(traced.jaxpr)
+    structure = jax.tree.structure(result)
 
     def apply(weights, *arguments):
-        leaves = _evaluate(jaxpr, weights, arguments)
+        leaves = _evaluate(steps, weights, arguments)
         return jax.tree.unflatten(structure, leaves)
 
     return Hoisted(apply, traced.consts, result)
+
+
+class _Steps(NamedTuple):
+    """A jaxpr without its constants, which since JAX 0.12 it would keep alive."""
+
+    constvars: list
+    invars: list
+    eqns: list
+    outvars: list
+
+    @classmethod
+    def of(cls, jaxpr: Jaxpr) -> "_Steps":
+        return cls(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars)
 
 
 def _inline(function, arguments):
@@ -84,7 +99,7 @@ def _inline(function, arguments):
     return jax.tree.unflatten(jax.tree.structure(result), leaves)
 
 
-def _evaluate(jaxpr: Jaxpr, consts, arguments) -> list[jax.Array]:
+def _evaluate(jaxpr: Jaxpr | _Steps, consts, arguments) -> list[jax.Array]:
     """Runs a jaxpr, with the jaxprs of nested jit calls run in its place."""
     values = dict(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))

@@ -1,0 +1,251 @@
+"""Batches: a function of the seed and the batch's number; every example once."""
+
+import itertools
+
+import numpy as np
+import pytest
+from absl import flags
+
+from zf_jax.data import batches, crops, sources
+from zf_jax.errors import BadInput
+
+COUNT, SIZE = 23, (8, 8)
+
+
+class Examples:
+    """As TFDS's data source: by index; example i is an image whose red says i."""
+
+    def __init__(self, count, shape=(10, 12)):
+        self.count, self.shape = count, shape
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        assert 0 <= index < self.count
+        image = np.zeros((*self.shape, 3), np.uint8)
+        image[..., 0] = index
+        image[..., 1] = np.arange(self.shape[1])
+        return {"image": image, "label": index % 5}
+
+
+def source(count=COUNT, shape=(10, 12)):
+    return sources.Source("toy", "train", Examples(count, shape), tuple("abcde"))
+
+
+CUT = {"size": SIZE, "resize": 10}
+
+
+def training(count, *, take, **options):
+    options = {"batch_size": 4, "seed": 3, **CUT} | options
+    return list(itertools.islice(batches.training(source(count), **options), take))
+
+
+def numbers(batch):
+    """Which examples a batch holds."""
+    return batch.images[:, 0, 0, 0][batch.mask].tolist()
+
+
+def all_numbers(found):
+    return [number for batch in found for number in numbers(batch)]
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_shapes_and_dtypes():
+    (batch,) = training(COUNT, take=1)
+    assert batch.images.shape == (4, *SIZE, 3)
+    assert (batch.images.dtype, batch.labels.dtype) == (np.uint8, np.int32)
+    assert batch.labels.shape == batch.mask.shape == (4,)
+    assert batch.mask.dtype == bool
+    assert batch.mask.all()
+
+
+def test_images_keep_their_labels():
+    for batch in training(COUNT, take=5):
+        np.testing.assert_array_equal(batch.labels, np.array(numbers(batch)) % 5)
+
+
+def test_the_same_seed_gives_the_same_batches():
+    assert_same(training(COUNT, take=8), training(COUNT, take=8))
+
+
+def test_another_seed_gives_others():
+    one, other = (training(COUNT, take=1, seed=seed)[0] for seed in (3, 4))
+    assert numbers(one) != numbers(other)
+
+
+# 23 // 4 = 5 batches an epoch: within the first, at its end, and in the third.
+@pytest.mark.parametrize("start", [1, 4, 5, 6, 13])
+def test_start_equals_skipping(start):
+    assert_same(
+        training(COUNT, take=4, start=start), training(COUNT, take=start + 4)[start:]
+    )
+
+
+def test_an_epoch_holds_every_example_once():
+    found = training(24, take=18)
+    epochs = [all_numbers(found[i : i + 6]) for i in (0, 6, 12)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(24))
+    # Each in another order, none in the file's (24! orders).
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert list(range(24)) not in epochs
+
+
+def test_what_fills_no_batch_is_left_out_of_the_epoch():
+    found = training(COUNT, take=10)
+    for epoch in (found[:5], found[5:]):
+        chosen = all_numbers(epoch)
+        assert len(set(chosen)) == len(chosen) == 20
+
+
+def test_every_example_is_seen_in_some_epoch():
+    # Each epoch leaves out another 3 of 23: all ten leave out the same one with a
+    # chance of 23 * (3 / 23)^10 = 3e-8.
+    assert set(all_numbers(training(COUNT, take=50))) == set(range(COUNT))
+
+
+def test_crops_differ_between_epochs():
+    # The second colour tells the column of a crop, and which way round it is.
+    found = training(24, take=12)
+    where = [
+        {n: image[0, :, 1].tobytes() for b in epoch for n, image in pairs(b)}
+        for epoch in (found[:6], found[6:])
+    ]
+    differ = sum(where[0][n] != where[1][n] for n in range(24))
+    # A crop has 5 columns and 2 ways round: of 24, all but a tenth differ.
+    assert differ > 12
+    # And within an epoch.
+    assert len(set(where[0].values())) > 3
+
+
+def pairs(batch):
+    return zip(numbers(batch), batch.images, strict=True)
+
+
+def test_small_images_are_resized_before_the_crop():
+    (batch,) = itertools.islice(
+        batches.training(
+            source(8, shape=(6, 5)), size=SIZE, resize=9, batch_size=4, seed=0
+        ),
+        1,
+    )
+    assert batch.images.shape == (4, *SIZE, 3)
+
+
+@pytest.fixture
+def parsed():
+    """Grain's processes read absl flags, which the commands have parsed by then."""
+    before = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not before:
+        flags.FLAGS.unparse_flags()
+
+
+@pytest.mark.usefixtures("parsed")
+def test_workers_give_the_same_batches():
+    want = training(COUNT, take=3, start=4)
+    assert_same(training(COUNT, take=3, start=4, workers=1), want)
+
+
+def evaluation(count=COUNT, *, batch_size=4, **options):
+    return list(
+        batches.evaluation(source(count), **CUT, batch_size=batch_size, **options)
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 23, 24, 50])
+def test_evaluation_is_in_order_with_a_mask(batch_size):
+    found = evaluation(batch_size=batch_size)
+    assert len(found) == -(-COUNT // batch_size)
+    assert all(batch.images.shape == (batch_size, *SIZE, 3) for batch in found)
+    assert all_numbers(found) == list(range(COUNT))
+    masks = np.concatenate([batch.mask for batch in found])
+    # True for what is there, then False for what fills up the last batch.
+    assert masks.tolist() == [i < COUNT for i in range(len(masks))]
+    labels = np.concatenate([batch.labels for batch in found])[masks]
+    np.testing.assert_array_equal(labels, np.arange(COUNT) % 5)
+
+
+def test_evaluation_cuts_the_centre():
+    (batch, *_) = evaluation()
+    want = crops.centre(Examples(COUNT)[2]["image"], SIZE)
+    np.testing.assert_array_equal(batch.images[2], want)
+    one = batches.image_at(source(), 2, **CUT)
+    np.testing.assert_array_equal(one, want)
+
+
+@pytest.mark.parametrize("hosts", [2, 3])
+def test_training_shares_are_disjoint_and_cover(hosts):
+    # 24 examples over 2 or 3 hosts by batches of 4: an epoch of 3 or 2 each.
+    steps = 24 // hosts // 4
+    held = [
+        all_numbers(training(24, take=steps, share=batches.Share(index, hosts)))
+        for index in range(hosts)
+    ]
+    assert sorted(itertools.chain(*held)) == list(range(24))
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_take_equally_many_steps(hosts):
+    steps = {
+        batches.steps_per_epoch(source(), 2, batches.Share(index, hosts))
+        for index in range(hosts)
+    }
+    assert steps == {COUNT // hosts // 2}
+
+
+@pytest.mark.parametrize(("hosts", "batch_size"), [(2, 4), (3, 4), (4, 6), (3, 2)])
+def test_evaluation_shares_are_disjoint_and_cover(hosts, batch_size):
+    held = [
+        evaluation(batch_size=batch_size, share=batches.Share(index, hosts))
+        for index in range(hosts)
+    ]
+    # Collective sums need as many batches everywhere, even where a share is shorter:
+    # 23 over 4 by 6 gives 6, 6, 6 and 5 examples; 23 over 3 by 2 gives 8, 8 and 7.
+    assert len({len(found) for found in held}) == 1
+    assert sorted(all_numbers(itertools.chain(*held))) == list(range(COUNT))
+
+
+def test_a_share_may_have_no_example_for_a_batch():
+    # Five examples over two hosts, one at a time: the second has two for three batches.
+    held = evaluation(5, batch_size=1, share=batches.Share(1, 2))
+    assert [numbers(batch) for batch in held] == [[1], [3], []]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "steps"), [(1, 23), (4, 5), (23, 1), (12, 1), (11, 2)]
+)
+def test_steps_per_epoch(batch_size, steps):
+    assert batches.steps_per_epoch(source(), batch_size) == steps
+
+
+@pytest.mark.parametrize(("batch_size", "hosts"), [(24, 1), (12, 2), (8, 3)])
+def test_a_batch_larger_than_the_data(batch_size, hosts):
+    share = batches.Share(0, hosts)
+    with pytest.raises(BadInput, match=f"batch size {batch_size}: train of toy.*23"):
+        batches.steps_per_epoch(source(), batch_size, share)
+    with pytest.raises(BadInput, match="batch size"):
+        training(COUNT, take=1, batch_size=batch_size, share=share)
+
+
+def test_start_does_not_read_what_it_skips():
+    read = []
+
+    class Counted(Examples):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    counted = sources.Source("toy", "train", Counted(200), tuple("abcde"))
+    stream = batches.training(counted, **CUT, batch_size=2, seed=0, start=95)
+    next(stream)
+    # What is made ahead (8 batches and what threads hold) is far less than 95 batches.
+    assert len(read) < 100

@@ -1,0 +1,299 @@
+"""The gallery: the strongest images against a sort in NumPy, projections cut right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zf_jax import convnet, deconvnet, geometry
+from zf_jax.errors import BadInput
+from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
+from zf_jax.probes import gallery
+from zf_jax.spec import Input, Spec
+
+NET = Spec(
+    "toy",
+    Input((17, 14), mean=(0.0, 0.0, 0.0)),
+    (
+        Layer("layer1", (Conv(4, 3, 2, 1), Relu(), Pool(3, 2, ((0, 1), (0, 1))))),
+        Layer("layer2", (Conv(5, (3, 2)), Relu(), LRN())),
+        Layer("layer3", (Flatten(), Dense(6), Relu())),
+        Layer("layer4", (Dense(3),)),
+    ),
+)
+
+
+def pictures(count, seed=0):
+    shape = (count, *NET.input.size, 3)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def params():
+    images = jnp.zeros((1, *NET.input.size, 3))
+    model = convnet.ConvNet(NET, kernel_init=jax.nn.initializers.he_normal())
+    return model.init(jax.random.key(0), images)["params"]
+
+
+@pytest.fixture(scope="module")
+def read_maps(params):
+    def read(images):
+        return convnet.ConvNet(NET).apply({"params": params}, images)[1].maps
+
+    return read
+
+
+def oracle(maps, k):
+    """Sorts the images of every map; ties to the lower image, then position."""
+    maps = np.asarray(maps)
+    count, *places, channels = maps.shape
+    flat = maps.reshape(count, -1, channels)
+    values = np.full((channels, k), -np.inf, np.float32)
+    images = np.full((channels, k), -1)
+    positions = np.zeros((channels, k, 2), int)
+    for c in range(channels):
+        peaks = flat[:, :, c].max(axis=1)
+        order = sorted(range(count), key=lambda n: (-peaks[n], n))[:k]
+        for rank, n in enumerate(order):
+            at = np.unravel_index(flat[n, :, c].argmax(), places or (1, 1))
+            values[c, rank], images[c, rank] = peaks[n], n
+            positions[c, rank] = at
+    return gallery.Strongest(values, images, positions)
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def in_batches(images, size):
+    return (images[i : i + size] for i in range(0, len(images), size))
+
+
+@pytest.mark.parametrize("k", [1, 4, 9])
+def test_strongest_equals_a_sort(read_maps, k):
+    images = pictures(11)
+    maps = jax.jit(read_maps)(images)
+    best = gallery.strongest(read_maps, [images], k=k)
+    assert set(best) == {"layer1", "layer2", "layer3", "layer4"}
+    for layer, found in best.items():
+        want = oracle(maps[layer], k)
+        np.testing.assert_array_equal(found.images, want.images)
+        np.testing.assert_array_equal(found.positions, want.positions)
+        # Compiled twice in float32: equal but for roundings.
+        np.testing.assert_allclose(found.values, want.values, rtol=1e-5, atol=1e-6)
+        assert found.values.dtype == jnp.float32
+        assert found.images.dtype == found.positions.dtype == jnp.int32
+
+
+def plain(images):
+    """Maps that need no rounding: any two ways to compute them agree bit for bit."""
+    return {"maps": images, "dense": images[:, 0, 0]}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 12, 13])
+def test_any_split_into_batches_gives_the_same(size):
+    # 13 images: the last batch is short but for sizes 1 and 13; values from 0 to 5, so
+    # that many are equal.
+    images = np.random.default_rng(3).integers(0, 6, (13, 4, 5, 7)).astype(np.float32)
+    best = gallery.strongest(plain, in_batches(images, size), k=4)
+    assert_same(best["maps"], oracle(images, 4))
+    assert_same(best["dense"], oracle(images[:, 0, 0], 4))
+
+
+def test_negative_values_and_the_filled_up_batch():
+    # What fills up the last batch is zero, more than any of these; it must not win.
+    images = -1 - np.random.default_rng(4).random((5, 2, 2, 3)).astype(np.float32)
+    best = gallery.strongest(plain, in_batches(images, 3), k=5)
+    assert_same(best["maps"], oracle(images, 5))
+
+
+def test_fewer_images_than_k():
+    images = np.arange(1.0, 4.0, dtype=np.float32).reshape(3, 1, 1, 1)
+    best = gallery.strongest(plain, in_batches(images, 2), k=5)["maps"]
+    np.testing.assert_array_equal(best.values, [[3, 2, 1, -np.inf, -np.inf]])
+    np.testing.assert_array_equal(best.images, [[2, 1, 0, -1, -1]])
+    np.testing.assert_array_equal(best.positions, np.zeros((1, 5, 2)))
+
+
+def test_ties_go_to_the_lower_image():
+    images = np.ones((6, 2, 3, 2), np.float32)
+    best = gallery.strongest(plain, in_batches(images, 4), k=3)["maps"]
+    np.testing.assert_array_equal(best.images, [[0, 1, 2], [0, 1, 2]])
+    # ... and within an image to the first position, row by row.
+    np.testing.assert_array_equal(best.positions, np.zeros((2, 3, 2)))
+
+
+def test_uint8_batches_compile_once(compilations):
+    images = np.random.default_rng(5).integers(0, 255, (9, 3, 3, 2), np.uint8)
+
+    def read(images):
+        return {"maps": images.astype(jnp.float32) / 2}
+
+    gallery.strongest(read, in_batches(images[:4], 4), k=2)
+    with compilations() as found:
+        best = gallery.strongest(read, in_batches(images, 4), k=2)
+    assert not found
+    assert_same(best["maps"], oracle(images.astype(np.float32) / 2, 2))
+
+
+K, CHANNELS = 3, 2
+of_batch = jax.jit(gallery.of_batch)
+merge = jax.jit(gallery.merge, static_argnums=2)
+# Few values and few images: ties between images, and between positions, abound.
+VALUES = st.integers(-1, 2).map(float)
+
+
+@st.composite
+def some_strongest(draw, first):
+    """The strongest of a few images, numbered from `first` on."""
+    count = draw(st.integers(0, 4))
+    shape = (count, 2, 2, CHANNELS)
+    values = draw(
+        st.lists(VALUES, min_size=count * 8, max_size=count * 8).map(np.array)
+    )
+    best = gallery.nothing(CHANNELS, K)
+    if count:
+        found = of_batch(
+            jnp.asarray(values.reshape(shape), jnp.float32),
+            first + jnp.arange(count),
+        )
+        best = merge(best, found, K)
+    return best
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(some_strongest(0), some_strongest(4), some_strongest(8))
+def test_merge_is_a_commutative_monoid(a, b, c):
+    assert_same(merge(a, gallery.nothing(CHANNELS, K), K), a)
+    assert_same(merge(gallery.nothing(CHANNELS, K), a, K), a)
+    assert_same(merge(a, b, K), merge(b, a, K))
+    assert_same(
+        merge(merge(a, b, K), c, K),
+        merge(a, merge(b, c, K), K),
+    )
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_strongest_refuses_no_k(k):
+    with pytest.raises(BadInput, match=f"k {k}"):
+        gallery.strongest(plain, [np.zeros((1, 2, 2, 1), np.float32)], k=k)
+
+
+def test_strongest_refuses_no_batches():
+    with pytest.raises(BadInput, match="batches"):
+        gallery.strongest(plain, [], k=3)
+
+
+@pytest.fixture(scope="module")
+def found(read_maps):
+    images = pictures(7, seed=1)
+    return images, gallery.strongest(read_maps, [images], k=3)
+
+
+def full_frame(params, layer, image, channel, position, rule):
+    """One projection in the image's own frame, not cut."""
+    _, trace = convnet.ConvNet(NET).apply({"params": params}, image[None])
+    maps = trace.maps[layer]
+    position = position if maps.ndim == 4 else None
+    seed = deconvnet.isolate(maps, channel=channel, position=position)
+    pixels = deconvnet.reconstruct(NET, params, seed, trace, layer=layer, rule=rule)
+    return np.asarray(pixels[0])
+
+
+def window(layer, position):
+    """The frame of the receptive field, moved inside: by geometry and by hand."""
+    field, cut = geometry.fields(NET)[layer], []
+    for axis in (0, 1):
+        length = NET.input.size[axis]
+        size = min(field.size[axis], length)
+        first = field.start[axis] + int(position[axis]) * field.step[axis]
+        first = min(max(first, 0), length - size)
+        cut.append(slice(first, first + size))
+    return tuple(cut)
+
+
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
+def test_project_equals_reconstruct_cropped(params, found, layer):
+    images, best = found
+    rule = "guided" if layer == "layer2" else "deconvnet"
+    patches, projections = gallery.project(
+        NET, params, images, best, layer=layer, rule=rule, batch_size=4
+    )
+    values, indices, positions = map(np.asarray, best[layer])
+    assert patches.shape == projections.shape
+    assert patches.shape[:2] == values.shape
+    for m, k in np.ndindex(*values.shape):
+        image, position = images[indices[m, k]], positions[m, k]
+        cut = window(layer, position)
+        np.testing.assert_array_equal(patches[m, k], image[cut])
+        whole = full_frame(params, layer, image, m, position, rule)
+        # The same sums in float32, compiled for another batch.
+        np.testing.assert_allclose(
+            projections[m, k], whole[cut], rtol=1e-4, atol=1e-5 * np.abs(whole).max()
+        )
+        # Nothing of the projection was cut off.
+        outside = whole.copy()
+        outside[cut] = 0
+        assert not outside.any()
+
+
+def test_project_shows_something(params, found):
+    images, best = found
+    _, projections = gallery.project(NET, params, images, best, layer="layer2")
+    active = np.asarray(best["layer2"].values) > 0
+    assert active.any()
+    assert (np.abs(projections).max(axis=(2, 3, 4)) > 0)[active].all()
+
+
+def test_project_chosen_maps(params, found):
+    images, best = found
+    every = gallery.project(NET, params, images, best, layer="layer2")
+    some = gallery.project(NET, params, images, best, layer="layer2", maps=[3, 0])
+    one = gallery.project(NET, params, images, best["layer2"], layer="layer2", maps=[3])
+    for all_, two, single in zip(every, some, one, strict=True):
+        np.testing.assert_allclose(two, all_[[3, 0]], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(single, all_[[3]], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_project_does_not_depend_on_batch_size(params, found, batch_size):
+    images, best = found
+    want = gallery.project(NET, params, images, best, layer="layer1")
+    got = gallery.project(
+        NET, params, images, best, layer="layer1", batch_size=batch_size
+    )
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_project_is_zero_where_there_is_no_image(params, read_maps):
+    images = pictures(2, seed=2)
+    best = gallery.strongest(read_maps, [images], k=4)
+    parts = gallery.project(NET, params, images, best, layer="layer1")
+    for part in parts:
+        assert not part[:, 2:].any()
+        assert part[:, :2].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer": "layer9"}, "layer9.*layer1, layer2"),
+        ({"maps": [0, 5]}, "map 5.*0 to 4"),
+        ({"maps": [-1]}, "map -1"),
+        ({"rule": "sideways"}, "rule 'sideways'"),
+    ],
+)
+def test_project_refuses(params, found, change, message):
+    images, best = found
+    given = {"layer": "layer2"} | change
+    with pytest.raises(BadInput, match=message):
+        gallery.project(NET, params, images, best["layer2"], **given)
+
+
+def test_project_refuses_where_nothing_was_seen(params):
+    with pytest.raises(BadInput, match="layer2: no image"):
+        gallery.project(NET, params, [], gallery.nothing(5, 3), layer="layer2")

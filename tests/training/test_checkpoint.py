@@ -1,0 +1,359 @@
+"""Checkpoints: what is saved comes back anywhere; what is damaged says so."""
+
+import dataclasses
+import functools
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zf_jax import spec
+from zf_jax.errors import BadInput
+from zf_jax.training import checkpoint, loop, optimizer, step
+
+
+def state_of(run, done=0, seed=0):
+    """A state as after `done` steps, its optimizer's numbers not all zero."""
+    return _state(run.net, run.recipe, run.steps_per_epoch, seed)._replace(
+        step=jnp.int32(done)
+    )
+
+
+@functools.cache
+def _state(net, recipe, steps_per_epoch, seed):
+    optimize = optimizer.make_optimizer(recipe, steps_per_epoch)
+    state = step.first_state(loop.make_model(net, recipe), optimize, seed)
+    moved = jax.tree.map(
+        lambda x: x + 0.5 if x.dtype == jnp.float32 else x, state.optimizer
+    )
+    return state._replace(optimizer=moved)
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, toy):
+    """A workdir with the checkpoints of steps 6 and 12. To be copied before damage."""
+    folder, run = tmp_path_factory.mktemp("run"), toy.run()
+    with checkpoint.Store(folder, run.about) as store:
+        for done in (6, 12):
+            store.save(state_of(run, done, seed=done))
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def line(call, *arguments):
+    with pytest.raises(BadInput) as error:
+        call(*arguments)
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 500
+    return message
+
+
+def test_a_round_trip(saved, toy):
+    run = toy.run()
+    like = jax.tree.map(jnp.zeros_like, state_of(run))
+    with checkpoint.Store(saved, run.about) as store:
+        assert store.newest == 12
+        assert_same(store.restore(like), state_of(run, 12, seed=12))
+
+
+def test_load_needs_to_be_told_nothing_else(saved, toy):
+    run = toy.run()
+    restored = checkpoint.load(saved)
+    assert restored.about == run.about
+    assert restored.about.net == toy.net
+    assert restored.about.labels == ("red", "green", "blue")
+    assert restored.step == 12
+    assert_same(restored.params, jax.tree.map(np.asarray, state_of(run, 12, 12).params))
+    for leaf in jax.tree.leaves(restored.params):
+        assert isinstance(leaf, np.ndarray)
+
+
+def test_load_an_earlier_step_or_the_inner_folder(saved, toy):
+    restored = checkpoint.load(saved, 6)
+    assert restored.step == 6
+    want = jax.tree.map(np.asarray, state_of(toy.run(), 6, seed=6).params)
+    assert_same(restored.params, want)
+    inner, outer = checkpoint.load(saved / "checkpoints"), checkpoint.load(saved)
+    assert_same(inner.params, outer.params)
+
+
+def test_relative_paths_and_home(saved, monkeypatch):
+    # Orbax itself wants absolute ones (apax#465).
+    monkeypatch.chdir(saved.parent)
+    assert checkpoint.load(saved.name).step == 12
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert checkpoint.load(f"~/{saved.name}").step == 12
+
+
+ELSEWHERE = """
+import sys
+import jax
+from zf_jax.training import checkpoint, loop, optimizer, recipe, step
+assert jax.device_count() == int(sys.argv[2])
+about = checkpoint.load(sys.argv[1]).about
+how = recipe.Recipe(batch_size=8, init="he", filter_rms=0.0, resize=18)
+optimize = optimizer.make_optimizer(how, about.steps_per_epoch)
+like = step.first_state(loop.make_model(about.net, how), optimize, 5)
+with checkpoint.Store(sys.argv[1], about) as store:
+    state = store.restore(like)
+print(int(state.step), *(float(abs(x).sum()) for x in jax.tree.leaves(state)))
+"""
+
+
+def test_another_number_of_devices_restores(tmp_path, toy):
+    # As training leaves it: after a step of all four devices.
+    run = toy.run()
+    optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
+    train_step = step.make_train_step(loop.make_model(run.net, run.recipe), optimize)
+    examples = run.train.examples[:8]
+    batch = loop.batches.Batch(
+        np.stack([each["image"][:16, :16] for each in examples]),
+        np.array([each["label"] for each in examples], np.int32),
+        np.ones(8, bool),
+    )
+    first = jax.tree.map(jnp.copy, state_of(run))
+    state = train_step(first, step.split(batch))
+    assert len(state.step.sharding.device_set) == 4
+    with checkpoint.Store(tmp_path, run.about) as store:
+        store.save(state)
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path), "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    want = [float(abs(x).sum()) for x in jax.tree.leaves(state)]
+    got = ran.stdout.split()
+    assert got[0] == "1"
+    # Sums of the same numbers in float32.
+    np.testing.assert_allclose([float(x) for x in got[1:]], want, rtol=1e-5)
+
+
+def test_what_is_kept(tmp_path, toy):
+    run = toy.run()
+    assert run.steps_per_epoch == 6
+    with checkpoint.Store(tmp_path, run.about, keep=[1, 3, 40]) as store:
+        for epoch in range(1, 7):
+            store.save(state_of(run, 6 * epoch))
+    # Epochs 1 and 3 for good, and the newest two.
+    folder = tmp_path / "checkpoints"
+    assert {int(p.name) for p in folder.iterdir() if p.is_dir()} == {6, 18, 30, 36}
+    for done in (6, 18, 30, 36):
+        assert checkpoint.load(tmp_path, done).step == done
+
+
+def test_saving_a_step_twice_keeps_the_first(copy, toy):
+    run = toy.run()
+    with checkpoint.Store(copy, run.about) as store:
+        store.save(state_of(run, 12, seed=99))
+    assert_same(
+        checkpoint.load(copy).params,
+        jax.tree.map(np.asarray, state_of(run, 12, seed=12).params),
+    )
+
+
+def test_a_new_run_has_nothing_to_restore(tmp_path, toy):
+    run = toy.run()
+    with checkpoint.Store(tmp_path / "new" / "run", run.about) as store:
+        assert store.newest is None
+        assert store.restore(state_of(run)) is None
+
+
+def test_a_missing_folder(tmp_path):
+    assert f"{tmp_path / 'none'}: no such folder" in line(
+        checkpoint.load, tmp_path / "none"
+    )
+
+
+def test_a_file(tmp_path):
+    (tmp_path / "weights.bin").write_bytes(b"x")
+    assert "weights.bin" in line(checkpoint.load, tmp_path / "weights.bin")
+
+
+def test_an_empty_folder(tmp_path):
+    message = line(checkpoint.load, tmp_path)
+    assert f"checkpoint {tmp_path}" in message
+    assert "--workdir" in message
+    (tmp_path / "checkpoints").mkdir()
+    assert "no finished checkpoint" in line(checkpoint.load, tmp_path)
+
+
+def test_an_unknown_step(saved):
+    assert "step 7" in (message := line(checkpoint.load, saved, 7))
+    assert "6, 12" in message
+
+
+def test_what_a_crash_left_is_passed_over(copy, toy):
+    # Orbax writes into STEP.orbax-checkpoint-tmp-... and renames it when finished.
+    folder = copy / "checkpoints"
+    left = folder / "18.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "12" / "params", left / "params")
+    assert checkpoint.load(copy).step == 12
+    with checkpoint.Store(copy, toy.run().about) as store:
+        assert store.newest == 12
+        store.save(state_of(toy.run(), 18))
+    assert checkpoint.load(copy).step == 18
+    assert not left.exists()
+
+
+def test_only_what_a_crash_left(copy):
+    folder = copy / "checkpoints"
+    (folder / "6").rename(folder / "6.orbax-checkpoint-tmp")
+    shutil.rmtree(folder / "12")
+    assert "no finished checkpoint" in line(checkpoint.load, copy)
+
+
+@pytest.mark.parametrize("missing", ["about", "about/metadata", "params"])
+def test_a_part_is_missing(copy, missing):
+    path = copy / "checkpoints" / "12" / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert str(copy / "checkpoints" / "12") in line(checkpoint.load, copy)
+    # The one before it is as it was.
+    assert checkpoint.load(copy, 6).step == 6
+
+
+@pytest.mark.parametrize("missing", ["about", "params", "rest"])
+def test_resuming_where_a_part_is_missing(copy, toy, missing):
+    run = toy.run()
+    shutil.rmtree(copy / "checkpoints" / "12" / missing)
+
+    def resume():
+        with checkpoint.Store(copy, run.about) as store:
+            store.restore(state_of(run))
+
+    assert str(copy / "checkpoints" / "12") in line(resume)
+
+
+def arrays(folder):
+    """The files of the weights, the largest first."""
+    files = [path for path in (folder / "params").rglob("*") if path.is_file()]
+    return sorted(files, key=lambda path: -path.stat().st_size)
+
+
+def damage_truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def damage_swap(path):
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+# Orbax leaves an event loop half done when it fails, which is told at collection.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", [damage_truncate, damage_swap, os.unlink])
+def test_damaged_weights(copy, damage):
+    damage(arrays(copy / "checkpoints" / "12")[0])
+    message = line(checkpoint.load, copy)
+    gc.collect()
+    assert str(copy / "checkpoints" / "12") in message
+    assert checkpoint.load(copy, 6).step == 6
+
+
+def rewrite(folder, **fields):
+    path = folder / "about" / "metadata"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("layout", [0, 2, None, "old"])
+def test_another_layout(copy, toy, layout):
+    rewrite(copy / "checkpoints" / "12", layout=layout)
+    message = line(checkpoint.load, copy)
+    assert f"layout {layout}" in message
+    assert f"reads {checkpoint.LAYOUT}" in message
+    assert f"layout {layout}" in line(checkpoint.Store, copy, toy.run().about)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00\xff", "{}"])
+def test_a_description_that_is_none(copy, text):
+    path = copy / "checkpoints" / "12" / "about" / "metadata"
+    path.write_bytes(text.encode("latin1"))
+    assert str(copy / "checkpoints" / "12") in line(checkpoint.load, copy)
+
+
+def test_a_description_of_half_the_fields(copy):
+    path = copy / "checkpoints" / "12" / "about" / "metadata"
+    path.write_text(json.dumps({"layout": checkpoint.LAYOUT}))
+    assert str(path.parent.parent) in line(checkpoint.load, copy)
+
+
+def test_a_net_that_is_none(copy):
+    rewrite(copy / "checkpoints" / "12", net='{"name": "x"}')
+    message = line(checkpoint.load, copy)
+    assert "12" in message
+    assert "not a net's description" in message
+
+
+def test_weights_of_another_net(copy, toy):
+    other = spec.to_json(toy.net.with_classes(4))
+    rewrite(copy / "checkpoints" / "12", net=other)
+    message = line(checkpoint.load, copy)
+    assert "layer3" in message
+    assert str(copy / "checkpoints" / "12") in message
+
+
+def test_weights_of_a_net_with_other_layers(copy, toy):
+    rewrite(copy / "checkpoints" / "12", net=spec.to_json(spec.TINY))
+    assert str(copy / "checkpoints" / "12") in line(checkpoint.load, copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 16}, "batch_size 8, not 16"),
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"resize": 64}, "resize 18, not 64"),
+        ({"schedule": "constant"}, "schedule plateau, not constant"),
+        ({"momentum": 0.5}, "momentum 0.9, not 0.5"),
+    ],
+)
+def test_another_recipe_in_the_same_workdir(copy, toy, change, message):
+    found = line(checkpoint.Store, copy, toy.run(**change).about)
+    assert message in found
+    assert "--workdir" in found
+    assert str(copy) in found
+
+
+def test_another_net_in_the_same_workdir(copy, toy):
+    other = dataclasses.replace(toy.net, name="other")
+    found = line(checkpoint.Store, copy, toy.run(other).about)
+    assert "toy, not other" in found
+    assert str(copy) in found
+
+
+def test_another_net_of_the_same_name(copy, toy):
+    about = toy.run(toy.without_dropout()).about
+    assert "other layers" in line(checkpoint.Store, copy, about)
+
+
+def test_other_data_in_the_same_workdir(copy, toy):
+    about = toy.run(train=toy.source(name="cifar10")).about
+    assert "dataset toy, not cifar10" in line(checkpoint.Store, copy, about)
+    # As many more images as make a seventh batch.
+    about = toy.run(train=toy.source(56)).about
+    assert "6, not 7" in line(checkpoint.Store, copy, about)
+
+
+def test_what_may_differ_when_a_run_goes_on(copy, toy):
+    about = toy.run(epochs=9, learning_rate=0.001).about
+    with checkpoint.Store(copy, about) as store:
+        assert store.newest == 12

@@ -1,0 +1,227 @@
+"""The step: what it computes does not depend on how many devices compute it."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from zf_jax import convnet
+from zf_jax.data import batches
+from zf_jax.errors import BadInput
+from zf_jax.training import loop, objective, optimizer, step
+
+
+def batch_of(source, count=8, real=None):
+    """The first images; the mask is False from `real` on."""
+    examples = source.examples[:count]
+    images = np.stack([each["image"][1:17, 2:18] for each in examples])
+    labels = np.array([each["label"] for each in examples], np.int32)
+    return batches.Batch(images, labels, np.arange(count) < (real or count))
+
+
+def onto_one(batch):
+    """All of the batch for the first device."""
+    return jax.tree.map(lambda part: part[None], batch)
+
+
+def make(run):
+    """A step, and a function that makes its first state: the step gives it up."""
+    return _make(run.net, run.recipe)
+
+
+@functools.cache
+def _make(net, recipe):
+    model = loop.make_model(net, recipe)
+    optimize = optimizer.make_optimizer(recipe, 6)
+    state = step.first_state(model, optimize, recipe.seed)
+    train_step = step.make_train_step(model, optimize)
+    return train_step, lambda: jax.tree.map(jnp.copy, state)
+
+
+@pytest.mark.parametrize("real", [8, 5])
+def test_four_devices_equal_one(toy, real):
+    # With 5 of 8 images real, the devices hold 2, 2, 1 and none: a mean of the
+    # devices' means would be wrong.
+    assert jax.local_device_count() == 4
+    train_step, first = make(toy.run(toy.without_dropout(), weight_decay=0.01))
+    batch = batch_of(toy.source(), real=real)
+    four, one = first(), first()
+    for _ in range(3):
+        four = train_step(four, step.split(batch))
+        one = train_step(one, onto_one(batch))
+    assert float(four.seen.count) == 3 * real
+    # The same sums of float32, parted over four: a few roundings of 6e-8 in each of
+    # the three steps.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), four, one
+    )
+
+
+def test_the_step_by_hand(toy):
+    # Plain SGD, by jax.grad of the loss on all images at once.
+    net = toy.without_dropout()
+    run = toy.run(net, momentum=0.0, schedule="constant", learning_rate=0.1)
+    train_step, first = make(run)
+    batch, params = batch_of(toy.source(), real=7), first().params
+
+    def loss(params):
+        images = convnet.prepare(jnp.asarray(batch.images[:7]), net.input)
+        logits, _ = convnet.ConvNet(net).apply({"params": params}, images)
+        return optax.softmax_cross_entropy_with_integer_labels(
+            logits, jnp.asarray(batch.labels[:7])
+        ).mean()
+
+    value, gradient = jax.value_and_grad(loss)(params)
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+    state = train_step(first(), step.split(batch))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        state.params,
+        want,
+    )
+    assert state.seen.means()["loss"] == pytest.approx(float(value), rel=1e-5)
+    assert int(state.step) == 1
+
+
+def test_the_state_is_not_replicated(toy):
+    train_step, first = make(toy.run())
+    before = jax.eval_shape(first)
+    state = train_step(first(), step.split(batch_of(toy.source())))
+    # No leaf has an axis of devices; each device sees the same.
+    assert jax.tree.structure(state) == jax.tree.structure(before)
+    for leaf, want in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
+        assert (leaf.shape, leaf.dtype) == (want.shape, want.dtype)
+        assert leaf.sharding.is_fully_replicated
+
+
+def test_nothing_recompiles_after_the_second_step(toy, compilations):
+    # A rate of its own, so that no other test has compiled this step.
+    train_step, first = make(toy.run(learning_rate=0.03))
+    batch = step.split(batch_of(toy.source()))
+    with compilations() as at_first:
+        state = train_step(train_step(first(), batch), batch)
+    with compilations() as later:
+        for _ in range(3):
+            state = train_step(state, batch)
+        jax.block_until_ready(state)
+    assert at_first
+    assert not later
+
+
+def test_a_placed_state_compiles_the_step_once(toy, compilations):
+    train_step, first = make(toy.run(learning_rate=0.04))
+    batch, state = step.split(batch_of(toy.source())), step.place(first())
+    state = jax.block_until_ready(train_step(state, batch))
+    with compilations() as later:
+        jax.block_until_ready(train_step(state, batch))
+    assert not later
+
+
+def test_the_end_of_an_epoch(toy):
+    train_step, first = make(toy.run())
+    state = train_step(first(), step.split(batch_of(toy.source())))
+    params = jax.tree.map(np.asarray, state.params)
+    ended = step.end_epoch(state, 0.25)
+    assert float(ended.error) == 0.25
+    assert not any(float(part) for part in ended.seen)
+    assert int(ended.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, ended.params, params)
+
+
+def test_no_switches_in_the_compiled_step(toy):
+    net = toy.net
+    train_step, first = make(toy.run())
+    batch = step.split(batch_of(toy.source()))
+    compiled = train_step.lower(first(), batch).compile().as_text()
+    found = {
+        tuple(int(n) for n in shape.split(",") if n)
+        for shape in re.findall(r"\bu8\[([\d,]*)\]", compiled)
+    }
+    # Bytes are the images alone: 2 a device, with or without the axis of devices.
+    images = (2, *net.input.size, 3)
+    assert images in found or (1, *images) in found
+    assert {shape for shape in found if np.prod(shape) != np.prod(images)} == set()
+    # That they would be seen: a function that gives them away has them.
+    with_switches = jax.jit(
+        lambda p, x: convnet.ConvNet(net).apply({"params": p}, x)[1].switches
+    )
+    text = with_switches.lower(first().params, jnp.zeros((2, *net.input.size, 3)))
+    assert "u8[2,4,4,6]" in text.compile().as_text()
+
+
+def losses(toy, count):
+    """The loss of each of some steps on one batch, with next to no learning."""
+    train_step, first = make(toy.run(learning_rate=1e-30))
+    batch, state, found = batch_of(toy.source()), first(), [0.0]
+    for _ in range(count):
+        state = train_step(state, step.split(batch))
+        found.append(float(state.seen.loss))
+    return np.diff(found)
+
+
+def test_dropout_differs_from_step_to_step(toy):
+    found = losses(toy, 4)
+    assert len(set(found.round(4))) == 4
+
+
+def test_dropout_is_the_seeds(toy):
+    np.testing.assert_array_equal(losses(toy, 2), losses(toy, 2))
+
+
+def test_dropout_differs_between_devices(toy):
+    # Eight times the same image, two a device: with the same random bits everywhere,
+    # four devices would have four times the loss of one.
+    same = toy.source()
+    same = same._replace(examples=same.examples[:1] * 8)
+
+    def first_loss(count, split):
+        train_step, first = make(toy.run())
+        state = train_step(first(), split(batch_of(same, count)))
+        return float(state.seen.loss)
+
+    one, four = first_loss(2, onto_one), first_loss(8, step.split)
+    assert abs(four - 4 * one) > 0.01
+
+
+def test_bfloat16_keeps_float32_parameters(toy):
+    train_step, first = make(toy.run(dtype="bfloat16"))
+    state = train_step(first(), step.split(batch_of(toy.source())))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float32"}
+    assert np.isfinite(state.seen.means()["loss"])
+
+
+def test_evaluation_counts_what_is_real(toy):
+    run = toy.run()
+    model, params = loop.make_model(run.net, run.recipe), make(run)[1]().params
+    batch = batch_of(toy.source(), real=5)
+    sums = step.make_eval_step(model)(params, step.split(batch))
+    images = convnet.prepare(jnp.asarray(batch.images), run.net.input)
+    logits, _ = model.apply({"params": params}, images)
+    want = objective.score(logits, batch.labels, batch.mask)
+    assert float(sums.count) == 5
+    np.testing.assert_allclose(sums, want, rtol=1e-5)
+    assert sums.loss.shape == ()
+
+
+def test_split():
+    batch = batches.Batch(np.arange(24).reshape(8, 3), np.arange(8), np.ones(8, bool))
+    images, labels, _ = step.split(batch)
+    assert images.shape == (4, 2, 3)
+    np.testing.assert_array_equal(labels, [[0, 1], [2, 3], [4, 5], [6, 7]])
+
+
+@pytest.mark.parametrize(
+    ("size", "advice"), [(6, "4 or 8"), (127, "124 or 128"), (3, "4 or 4"), (1, "4")]
+)
+def test_a_batch_that_the_devices_cannot_share(size, advice):
+    with pytest.raises(BadInput, match=f"batch_size {size}: .*4 devices.*{advice}"):
+        step.check_divisible(size)
+
+
+@pytest.mark.parametrize("size", [4, 8, 128])
+def test_a_batch_that_they_can(size):
+    step.check_divisible(size)
