@@ -107,7 +107,7 @@ def relative(found, expected) -> float:
 
 # An independent net: nothing of zf_jax.ops. JAX's own max pooling (whose gradient is
 # select_and_scatter_add), Krizhevsky's formula as a matrix, and a ReLU whose gradient
-# is replaced (paper.md 2.2).
+# is replaced (Simonyan et al. 2013, section 4).
 
 
 def make_relu(rule: str):

@@ -11,7 +11,7 @@ from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 from zf_jax.spec import Input, Spec
 
 # Rows of the maps, then of the outputs, of the convolutional layers. ZFNET: the
-# labels of fig. 3 (paper.md 1.1). AlexNet: Krizhevsky et al. 2012, fig. 2, whose 55,
+# labels of fig. 3 (by arithmetic). AlexNet: Krizhevsky et al. 2012, fig. 2, whose 55,
 # 27, 13 follow from a 224 image rounded up. VGG16: 224 halved by five pools.
 # TINY: by hand, e.g. (64 + 6 - 7) // 2 + 1 = 32, then (32 + 1 - 3) // 2 + 1 = 16.
 ZF = [110, 26, 13, 13, 13], [55, 13, 13, 13, 6]
@@ -21,9 +21,9 @@ VGG = (
     [224] * 2 + [112] * 2 + [56] * 3 + [28] * 3 + [14] * 3,
     [224, 112, 112, 56, 56, 56, 28, 28, 28, 14, 14, 14, 7],
 )
-SMALL = [32, 16, 8, 8, 8], [16, 8, 8, 8, 3]
+SMALL = [30, 15, 7, 7, 7], [15, 7, 7, 7, 3]
 
-# name: parameters, units of the dense layers, sizes. Parameters: paper.md 1.1 and 1.6
+# name: parameters, units of the dense layers, sizes. Parameters: by arithmetic
 # (derived from Krizhevsky's and fig. 3's sizes); VGG16: Simonyan & Zisserman 2014,
 # table 2 (138 million), to the unit in torchvision's vgg16. TINY by hand: 4,736 +
 # 18,496 + 55,392 + 83,040 + 55,360 + 147,712 + 65,792 + 2,570.
@@ -145,7 +145,7 @@ def test_by_name():
 
 
 def test_table3_is_in_the_papers_order():
-    # Table 3, top to bottom (paper.md section 4).
+    # Table 3, top to bottom (section 5.1).
     assert [net.name for net in spec.TABLE3] == list(TABLE)[3:]
 
 
@@ -189,7 +189,7 @@ def test_zfnet_layer_by_layer():
         ["Dense", "Relu", "Dropout"],
         ["Dense"],
     ]
-    # Table 1.1 of paper.md.
+    # Fig. 3, by arithmetic.
     assert list(geometry.parameters(spec.ZFNET).values()) == [
         14_208,
         614_656,

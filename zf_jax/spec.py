@@ -214,7 +214,10 @@ def _tiny() -> Spec:
         "tiny",
         Input(64, mean=(118.0, 116.0, 108.0), scale=1 / 64),
         (
-            Layer("layer1", (Conv(32, 7, 2, 3), Relu(), Pool(3, 2, _ROUND_UP), LRN())),
+            Layer(
+                "layer1",
+                (Conv(32, 7, 2, _ROUND_UP), Relu(), Pool(3, 2, _ROUND_UP), LRN()),
+            ),
             Layer("layer2", (Conv(64, 3, 1, 1), Relu(), Pool(3, 2, _ROUND_UP), LRN())),
             *_filters((96, 96, 64)),
             *_classifier(256, 256, classes=10),

@@ -72,7 +72,7 @@ PAPER = Recipe()
 # large so that the random part of the first weights fades: it would show in every
 # projection.
 _TINY = Recipe(
-    epochs=10,
+    epochs=8,
     batch_size=64,
     learning_rate=0.05,
     weight_decay=3e-3,
