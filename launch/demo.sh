@@ -28,5 +28,5 @@ stage train "$python" -m launch.train --spec=tiny --dataset=creatures/64 "${data
 stage features "$python" -m experiments.features --checkpoint="$out/tiny" "${data[@]}" \
   --out="$out/features"
 stage occlusion "$python" -m experiments.occlusion --checkpoint="$out/tiny" \
-  "${data[@]}" --indices=0,1,2,3 --side=20 --stride=4 --out="$out/occlusion"
+  "${data[@]}" --indices=1,2,5,8 --side=20 --stride=4 --out="$out/occlusion"
 "$python" -m launch.report "$out" "${seconds[@]}"

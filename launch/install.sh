@@ -39,6 +39,9 @@ install() {
   version="$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
   python="$VENV/bin/python"
   if [ -x "$python" ] && ! "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
+    # Only what was made here is made anew; somebody's own environment is not touched.
+    ls "$VENV"/installed* >/dev/null 2>&1 ||
+      fail "$VENV is of another Python than $version and was not made here; set VENV=DIR"
     echo "$VENV is of another Python than $version: made anew"
     rm -rf "$VENV"
   fi

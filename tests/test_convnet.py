@@ -284,7 +284,7 @@ def test_zfnet_sizes():
     assert outputs == [55, 13, 13, 13, 6]
     assert trace.switches["layer1"].shape == (2, 55, 55, 96)
     assert set(trace.switches) == {"layer1", "layer2", "layer5"}
-    # by arithmetic.
+    # By arithmetic.
     assert sum(x.size for x in jax.tree.leaves(given)) == 62_357_608
 
 
@@ -309,7 +309,8 @@ def test_gradients_keep_no_switches(variables, images):
 
 def test_a_unit_at_exactly_zero_passes_no_gradient():
     # By hand: the paper's biases start at 0, so a black patch gives exactly 0, where
-    # 1[f > 0] is 0 (Simonyan et al. 2013, section 4); half of it would be the mean of both slopes.
+    # 1[f > 0] is 0 (Simonyan et al. 2013, section 4); half of it would be the mean
+    # of both slopes.
     net = Spec("one", Input(2, mean=(0.0,)), (Layer("a", (Conv(1, 1), Relu())),))
     params = {"a": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.zeros(1)}}
     images = jnp.asarray([[[[0.0], [3.0]], [[-3.0], [0.0]]]])

@@ -90,7 +90,7 @@ def test_parameter_shapes_equal_the_convnets():
 
 
 def test_zfnet_fields():
-    # by arithmetic, the rows of the convs: size, step, first pixel of unit 0.
+    # By arithmetic, the rows of the convs: size, step, first pixel of unit 0.
     expected = {
         "layer1": (7, 2, 0),
         "layer2": (27, 8, 0),
@@ -122,7 +122,7 @@ def test_alexnet_fields():
 
 def test_zfnet_multiply_adds():
     # By hand: rows x columns x maps x what one filter spans. In millions these are
-    # the figures of by arithmetic: 170.8, 415.3, 149.5, 224.3, 149.5, 37.7, 16.8, 4.1.
+    # by arithmetic, in millions: 170.8, 415.3, 149.5, 224.3, 149.5, 37.7, 16.8, 4.1.
     expected = {
         "layer1": 110 * 110 * 96 * (7 * 7 * 3),
         "layer2": 26 * 26 * 256 * (5 * 5 * 96),
@@ -275,7 +275,7 @@ def test_field_first_takes_arrays():
 
 
 def test_patch_of_zfnet():
-    # By hand from by arithmetic: layer5's unit 0 sees [-48, 91), its unit 12
+    # By hand: layer5's unit 0 sees [-48, 91), its unit 12
     # [144, 283), both cut by the image; unit 6 of layer 3 sees [80, 155).
     assert geometry.patch(spec.ZFNET, "layer5") == ((0, 91), (0, 91))
     assert geometry.patch(spec.ZFNET, "layer5", (12, 0)) == ((144, 224), (0, 91))

@@ -103,10 +103,9 @@ def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path
     square.
     """
     figure = Figure(figsize=(16, 4.0), layout="constrained")
-    figure.suptitle(title, fontsize=11)
     a, b, c, d, e = figure.subplots(1, 5)
     a.imshow(seen.square)
-    a.set_title(f"(a) image, a {seen.side[0]}x{seen.side[1]} square", fontsize=9)
+    a.set_title(f"(a) {title}\n{seen.side[0]}x{seen.side[1]} square", fontsize=9)
     _heat(figure, b, seen, seen.activity, vmax=None)
     b.set_title(
         f"(b) activity of {seen.map_name}\nclean: {seen.clean[0]:.3g}", fontsize=9
@@ -119,7 +118,7 @@ def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path
     _heat(figure, d, seen, seen.probability, vmax=1.0)
     d.set_title(f"(d) p({seen.class_name})\nclean: {seen.clean[1]:.3f}", fontsize=9)
     _classes(e, seen)
-    e.set_title("(e) most probable class", fontsize=9)
+    e.set_title("(e) most probable class\n", fontsize=9)
     for axis in (a, b, c, d, e):
         axis.set_xticks([])
         axis.set_yticks([])
