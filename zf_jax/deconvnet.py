@@ -53,18 +53,25 @@ def isolate(
         it is not traced).
     """
     count, *places, channels = maps.shape
-    rows = jnp.arange(count)
     channel = _each("channel", channel, count, (channels,))[:, 0]
-    if not places:
-        if position is not None:
+    if position is not None:
+        if not places:
             raise BadInput("position: a dense layer has none, give the channel alone")
-        return jnp.zeros_like(maps).at[rows, channel].set(maps[rows, channel])
-    if position is None:
-        chosen = maps[rows, :, :, channel].reshape(count, math.prod(places))
-        row, column = jnp.unravel_index(jnp.argmax(chosen, axis=1), tuple(places))
+        position = _each("position", position, count, tuple(places))
+    return _isolate(maps, channel, position)
+
+
+@jax.jit
+def _isolate(maps: jax.Array, channel: jax.Array, position: jax.Array | None):
+    count, *places, _ = maps.shape
+    images = jnp.arange(count)
+    if not places:
+        at = images, channel
+    elif position is None:
+        chosen = maps[images, :, :, channel].reshape(count, math.prod(places))
+        at = images, *jnp.unravel_index(chosen.argmax(axis=1), places), channel
     else:
-        row, column = _each("position", position, count, tuple(places)).T
-    at = rows, row, column, channel
+        at = images, *position.T, channel
     return jnp.zeros_like(maps).at[at].set(maps[at])
 
 

@@ -154,6 +154,8 @@ def epochs(
                     return
         speed = (done - first) * run.recipe.batch_size / (time.monotonic() - began)
         train, valid = state.seen.means(), evaluate(run, eval_step, state.params)
+        if not math.isfinite(valid["loss"]):
+            raise _diverged(f"validation loss {valid['loss']}", done)
         plateau = optax.tree.get(state.optimizer, "scale", 1.0)
         rate = float(schedule(done - 1) * plateau)
         state = step.end_epoch(state, 1.0 - valid["top1"])
