@@ -127,6 +127,8 @@ def prepare(images: jax.Array, given: Input) -> jax.Array:
     Returns:
       [..., C] float32.
     """
-    mean = jnp.asarray(given.mean, jnp.float32)
-    mean = mean.reshape((1,) * (images.ndim - 1) + (-1,))
-    return (images.astype(jnp.float32) - mean) * given.scale
+    mean, scale = (
+        jnp.asarray(each, jnp.float32).reshape((1,) * (images.ndim - 1) + (-1,))
+        for each in (given.mean, given.scale)
+    )
+    return (images.astype(jnp.float32) - mean) * scale

@@ -7,6 +7,7 @@ is in `geometry.py`. Standard library only.
 
 import dataclasses
 import json
+import numbers
 from typing import Self
 
 from zf_jax.errors import BadInput
@@ -32,16 +33,23 @@ class Input:
     Attributes:
       size: rows and columns. Convolutional layers take any other size too.
       mean: one number a colour, in pixels.
-      scale: factor after the mean is taken off.
+      scale: factor after the mean is taken off; one number, or one a colour.
     """
 
     size: int | Pair = 224
     mean: tuple[float, ...] = (123.68, 116.779, 103.939)
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
 
     def __post_init__(self):
         object.__setattr__(self, "size", pair(self.size))
         object.__setattr__(self, "mean", tuple(self.mean))
+        if not isinstance(self.scale, numbers.Real):
+            object.__setattr__(self, "scale", tuple(self.scale))
+            if len(self.scale) != len(self.mean):
+                raise BadInput(
+                    f"scale {self.scale}: give one number, or one a colour as in the "
+                    f"mean {self.mean}"
+                )
 
     @property
     def channels(self) -> int:

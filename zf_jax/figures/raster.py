@@ -9,7 +9,7 @@ from zf_jax.spec import Input
 
 def photograph(images: np.ndarray, given: Input) -> np.ndarray:
     """Images as the net takes them ([..., 3] float), back to pictures."""
-    return np.clip((images / given.scale + np.array(given.mean)) / 255, 0, 1)
+    return np.clip((images / np.array(given.scale) + np.array(given.mean)) / 255, 0, 1)
 
 
 def stretch(projections: np.ndarray) -> np.ndarray:

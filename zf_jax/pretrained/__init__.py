@@ -1,0 +1,1 @@
+"""Nets that somebody else trained, as Specs and parameters."""
