@@ -1,6 +1,8 @@
-"""Fig. 2: what excites the maps of each layer, and what in it does.
+r"""Fig. 2: what excites the maps of each layer, and what in it does.
 
     python -m experiments.features --checkpoint=runs/tiny --out=runs/features
+    python -m experiments.features --onnx=vgg16.onnx --preset=caffe --images=holiday \
+        --last=block5_conv3 --size=512 --order=strength --out=runs/features
 
 One PNG a layer: for each chosen map its nine strongest images, as patches cut to what
 the unit sees, beside their projections through the deconvnet.
@@ -11,7 +13,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from experiments import trained
+from experiments import images, trained
 from launch import script
 from zf_jax import convnet, geometry, spec
 from zf_jax.errors import BadInput
@@ -19,10 +21,17 @@ from zf_jax.figures import plates, raster
 from zf_jax.probes import gallery
 
 flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(images)
 _OUT = flags.DEFINE_string("out", None, "folder for the pictures")
 _LAYERS = flags.DEFINE_list("layers", ["all"], "layer1,layer2,... or all")
 _MAPS = flags.DEFINE_list(
-    "maps", ["12"], "one number: that many live maps at random; or the maps, as 3,17,"
+    "maps", ["12"], "one number: that many live maps; or which, as 3,17,"
+)
+_ORDER = flags.DEFINE_enum(
+    "order",
+    "random",
+    ["random", "strength"],
+    "which of the live maps: any, or the strongest",
 )
 _K = flags.DEFINE_integer("k", 9, "images a map", lower_bound=1)
 _RULE = flags.DEFINE_enum(
@@ -62,13 +71,15 @@ def _maps() -> tuple[int, list[int]]:
     return (numbers[0], []) if len(_MAPS.value) == 1 else (0, numbers)
 
 
-def _chosen(best: gallery.Strongest, last: bool) -> np.ndarray:
+def _chosen(best: gallery.Strongest, classes: bool) -> np.ndarray:
     """Which maps to show; the paper takes a random subset of them."""
     count, given = _maps()
     strongest = np.asarray(best.values)[:, 0]
-    if given or last:
+    if given or classes:
         return np.array(given or range(min(count, len(strongest))))
     live = np.flatnonzero(strongest > _LIVE * strongest.max())
+    if _ORDER.value == "strength":
+        return live[np.argsort(-strongest[live], kind="stable")][:count]
     rng = np.random.default_rng([_SEED.value, len(strongest)])
     return np.sort(rng.permutation(live)[:count])
 
@@ -76,39 +87,40 @@ def _chosen(best: gallery.Strongest, last: bool) -> np.ndarray:
 def main() -> list[pathlib.Path]:
     """Gathers in one pass for all layers, then projects and draws layer by layer."""
     known = trained.load()
-    net, params = known.about.net, known.params
+    net, params = known.net, known.params
     layers, written = _layers(net), []
     model = convnet.ConvNet(net)
 
-    def read_maps(images):
-        images = convnet.prepare(images, net.input)
-        maps = model.apply({"params": params}, images)[1].maps
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, net.input)
+        maps = model.apply({"params": params}, prepared)[1].maps
         return {layer: maps[layer] for layer in layers}
 
-    data = trained.open_images(known.about)
+    data = images.Photographs(known) if images.files_given() else images.Dataset(known)
     passed = script.progress(
         data.batches(), total=data.count_batches(), desc="strongest images"
     )
-    best = gallery.strongest(read_maps, passed, k=_K.value)
+    k = min(_K.value, len(data))
+    best = gallery.strongest(read_maps, passed, k=k)
     for layer in script.progress(layers, desc="projections"):
-        last = layer == net.layers[-1].name
-        maps = _chosen(best[layer], last)
+        names = known.labels if layer == net.layers[-1].name else ()
+        maps = _chosen(best[layer], bool(names))
         if not len(maps):
             print(f"{layer}: none of its maps is ever active, so it has no picture")
             continue
         patches, projections = gallery.project(
             net, params, data, best, layer=layer, maps=maps, rule=_RULE.value
         )
-        names = known.about.labels if last else None
         path = plates.layer(
             raster.photograph(patches, net.input),
             projections,
             _captions(best[layer], maps, names),
             title=f"{net.name}, {layer}: projections ({_RULE.value}) and patches of "
-            f"the {_K.value} strongest of {len(data):,} images in {data.name}",
+            f"the {k} strongest of {data.title}",
             path=pathlib.Path(_OUT.value) / f"{layer}.png",
         )
         written.append(path)
+    data.tell_skipped()
     return written
 
 
@@ -121,4 +133,4 @@ def _captions(best: gallery.Strongest, maps: np.ndarray, names) -> list[str]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("checkpoint", "out"))
+    script.run(main, required=("out",))

@@ -4,12 +4,14 @@ r"""Fig. 7: what the net looks at, by covering the image with a grey square.
         --side=16 --stride=4 --out=runs/occlusion
     python -m experiments.occlusion --checkpoint=runs/tiny --images=cat.jpg \
         --side=16 --stride=4 --out=runs/occlusion
+    python -m experiments.occlusion --onnx=vgg16.onnx --preset=caffe --images=holiday \
+        --last=block5_conv3 --size=224 --out=runs/occlusion
 
 One PNG an image, with the paper's five panels: (a) the image and a square; by the
 square's place (b) the total activity of the strongest map of `--layer`, (d) the
 probability of the class, (e) the most probable class; and (c) projections of that map,
-this image's framed. One compiled call reads them all at every place. Beside each
-picture, the numbers in a .npz.
+this image's framed. A net without classes has no (d) and (e). One compiled call reads
+them all at every place. Beside each picture, the numbers in a .npz.
 """
 
 import functools
@@ -20,23 +22,28 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import chosen, trained
+from experiments import chosen, images, trained
+from experiments.chosen import Chosen
+from experiments.trained import Known
 from launch import script
-from zf_jax import convnet, geometry, spec
+from zf_jax import convnet, spec
 from zf_jax.errors import BadInput
 from zf_jax.figures import files, plates, raster
+from zf_jax.layers import Conv
 from zf_jax.probes import gallery, occlusion
-from zf_jax.training import checkpoint
 from zf_jax.transforms import closure
 
 flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(images)
 flags.adopt_module_key_flags(chosen)
 _OUT = flags.DEFINE_string("out", None, "folder for the pictures")
 _SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels of the net's input")
 _STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels")
 _FILL = flags.DEFINE_float("fill", None, "its grey, 0 to 255; the mean colour if unset")
-_LAYER = flags.DEFINE_string("layer", "layer5", "whose strongest map is read")
-_OTHERS = flags.DEFINE_integer("others", 8, "images beside in (c); 0 reads no data set")
+_LAYER = flags.DEFINE_string(
+    "layer", None, "whose strongest map is read; the last with maps if unset"
+)
+_OTHERS = flags.DEFINE_integer("others", 8, "images beside in (c), 0 for none")
 _CHUNK = flags.DEFINE_integer(
     "chunk", None, "places computed together; found if unset", lower_bound=1
 )
@@ -45,15 +52,19 @@ _CHUNK = flags.DEFINE_integer(
 def main() -> list[pathlib.Path]:
     """Reads the net at every place of the square, image by image."""
     known = trained.load()
-    net = known.about.net
-    if len(geometry.shapes(net.upto(_LAYER.value))[_LAYER.value].maps) < 3:
-        raise BadInput(f"--layer={_LAYER.value}: dense, has no maps to add up over")
-    occlusion.grid(net.input.size, _SIDE.value, _STRIDE.value)
-    beside = _OTHERS.value > 0
-    data = trained.open_images(known.about) if beside or chosen.wants_data() else None
-    looked_at = chosen.images(known.about, data)
-    read, read_maps = _make_read(known)
-    best = _strongest(known, read_maps, data) if beside else None
+    layer = _layer(known.net)
+    if known.crop:
+        occlusion.grid(known.crop, _SIDE.value, _STRIDE.value)
+    files = images.Photographs(known) if images.files_given() else None
+    beside, of_set = _OTHERS.value > 0, images.dataset_given(known)
+    data = None
+    if chosen.wants_data() or (beside and of_set) or files is None:
+        data = images.Dataset(known)
+    looked_at = chosen.choose(known, files, data)
+    read, read_maps = _make_read(known, layer)
+    others = _Others(known, layer, read_maps, data or files) if beside else None
+    if not known.labels:
+        print(f"{known.net.name} has no classes: no panels (d) and (e)")
     written = []
     for one in script.progress(looked_at, desc="occlusion"):
         readings = occlusion.sweep(
@@ -61,39 +72,55 @@ def main() -> list[pathlib.Path]:
             one.image,
             side=_SIDE.value,
             stride=_STRIDE.value,
-            fill=_grey(net),
+            fill=_grey(known.net),
             batch_size=_CHUNK.value,
         )
-        own = gallery.strongest(read_maps, [one.image[None]], k=1)[_LAYER.value]
+        own = gallery.strongest(read_maps, [one.image[None]], k=1)[layer]
         clean = _clean(read, one.image[None])
-        written += _write(known, one, clean, readings, own, data, best)
+        written += _write(known, layer, one, clean, readings, own, others)
+    if files:
+        files.tell_skipped()
     return written
 
 
-def _make_read(known: checkpoint.Restored):
+def _layer(net: spec.Spec) -> str:
+    """The layer whose maps are read."""
+    if _LAYER.value is None:
+        return next(
+            layer.name
+            for layer in reversed(net.layers)
+            if isinstance(layer.filter, Conv)
+        )
+    if not isinstance(net.layers[net.index(_LAYER.value)].filter, Conv):
+        raise BadInput(f"--layer={_LAYER.value}: dense, has no maps to add up over")
+    return _LAYER.value
+
+
+def _make_read(known: Known, layer: str):
     """What is read at every place; and the layer's maps alone."""
-    model = convnet.ConvNet(known.about.net)
-    trunk = convnet.ConvNet(known.about.net.upto(_LAYER.value))
+    net = known.net if known.labels else known.net.upto(layer)
+    model, trunk = convnet.ConvNet(net), convnet.ConvNet(known.net.upto(layer))
 
     def read(images):
         logits, trace = model.apply({"params": known.params}, images)
-        return {
-            "probability": jax.nn.softmax(logits),
-            "top": jnp.argmax(logits, axis=-1),
-            "activity": trace.maps[_LAYER.value].sum(axis=(1, 2)),
-        }
+        readings = {"activity": trace.maps[layer].sum(axis=(1, 2))}
+        if known.labels:
+            readings["probability"] = jax.nn.softmax(logits)
+            readings["top"] = jnp.argmax(logits, axis=-1)
+        return readings
 
     def read_maps(images):
         _, trace = trunk.apply({"params": known.params}, images)
-        return {_LAYER.value: trace.maps[_LAYER.value]}
+        return {layer: trace.maps[layer]}
 
     return read, read_maps
 
 
-def _clean(read, images: np.ndarray) -> dict[str, jax.Array]:
+def _clean(read, images: np.ndarray) -> dict[str, np.ndarray]:
     """The readings of the image itself, the weights passed as arguments."""
     hoisted = closure.hoist(read, jax.ShapeDtypeStruct(images.shape, images.dtype))
-    return jax.jit(hoisted.apply)(hoisted.weights, images)
+    readings = jax.jit(hoisted.apply)(hoisted.weights, images)
+    return {name: np.asarray(leaf[0]) for name, leaf in readings.items()}
 
 
 def _grey(net: spec.Spec) -> jax.Array:
@@ -102,65 +129,84 @@ def _grey(net: spec.Spec) -> jax.Array:
     return convnet.prepare(jnp.asarray(grey), net.input)
 
 
-def _strongest(known: checkpoint.Restored, read_maps, data) -> gallery.Strongest:
-    """The data set's strongest images for every map of the layer, and one to spare."""
+class _Others:
+    """The images that excite the layer's maps most, to be shown beside."""
 
-    def of_pixels(images):
-        return read_maps(convnet.prepare(images, known.about.net.input))
+    def __init__(self, known: Known, layer: str, read_maps, data):
+        def of_pixels(pixels):
+            return read_maps(convnet.prepare(pixels, known.net.input))
 
-    passed = script.progress(
-        data.batches(), total=data.count_batches(), desc="other images"
-    )
-    return gallery.strongest(of_pixels, passed, k=_OTHERS.value + 1)[_LAYER.value]
+        passed = script.progress(
+            data.batches(), total=data.count_batches(), desc="other images"
+        )
+        self._project = functools.partial(
+            gallery.project, known.net, known.params, layer=layer
+        )
+        # One to spare: an image is not shown beside itself.
+        k = min(_OTHERS.value + 1, len(data))
+        self._best = gallery.strongest(of_pixels, passed, k=k)[layer]
+        self._data = data
 
-
-def _projections(known, one: chosen.Chosen, number: int, own, data, best) -> np.ndarray:
-    """[K, h, w, C]: this image's projection of the map, then other images'."""
-    project = functools.partial(
-        gallery.project,
-        known.about.net,
-        known.params,
-        layer=_LAYER.value,
-        maps=[number],
-    )
-    mine = project([one.image], own, batch_size=1)[1][0]
-    if best is None:
-        return mine
-    others = project(data, best)[1][0][np.asarray(best.images[number]) != one.index]
-    return np.concatenate([mine, others[: _OTHERS.value]])
+    def projections(self, number: int, one: Chosen) -> np.ndarray:
+        """[K, h, w, C]: the projections of a map, from images other than `one`."""
+        same = np.asarray(self._best.images[number]) == one.index
+        found = self._project(self._data, self._best, maps=[number])[1][0]
+        keep = ~same if one.source is self._data else slice(None)
+        return found[keep][: _OTHERS.value]
 
 
-def _write(known, one, clean, readings, own, data, best) -> list[pathlib.Path]:
-    net, side = known.about.net, _SIDE.value
-    clean = {name: np.asarray(leaf[0]) for name, leaf in clean.items()}
+def _write(known, layer, one, clean, readings, own, others) -> list[pathlib.Path]:
+    net, side = known.net, _SIDE.value
     readings = {name: np.asarray(leaf) for name, leaf in readings.items()}
-    label = int(clean["top"]) if one.label is None else one.label
     # Not in the paper: whether the strongest map has the largest peak or sum.
     strongest = int(np.asarray(own.values)[:, 0].argmax())
-    square, (top, left) = np.array(one.image), ((n - side) // 2 for n in net.input.size)
+    mine = gallery.project(
+        net, known.params, [one.image], own, layer=layer, maps=[strongest], batch_size=1
+    )[1][0]
+    if others:
+        mine = np.concatenate([mine, others.projections(strongest, one)])
+    square = np.array(one.image)
+    top, left = ((n - side) // 2 for n in square.shape[:2])
     square[top : top + side, left : left + side] = _grey(net)
     seen = plates.Occluded(
         picture=raster.photograph(one.image, net.input),
         square=raster.photograph(square, net.input),
         activity=readings["activity"][..., strongest],
-        projections=_projections(known, one, strongest, own, data, best),
-        probability=readings["probability"][..., label],
-        top=readings["top"],
-        clean=(clean["activity"][strongest], clean["probability"][label]),
-        labels=known.about.labels,
-        map_name=f"{_LAYER.value} map {strongest}",
-        class_name=known.about.labels[label],
+        clean=clean["activity"][strongest],
+        projections=mine,
+        map_name=f"{layer} map {strongest}",
         side=(side, side),
         stride=(_STRIDE.value, _STRIDE.value),
+        classes=_classes(known, one, clean, readings),
     )
     picture = pathlib.Path(_OUT.value) / f"{one.name}.png"
     plates.occlusion(seen, title=f"{net.name}, {one.name}", path=picture)
-    clean = {f"clean_{name}": value for name, value in clean.items()}
+    more = {f"clean_{name}": value for name, value in clean.items()}
+    if known.labels:
+        more["label"] = _label(one, clean)
     numbers = files.save_arrays(
-        picture.with_suffix(".npz"), **readings, **clean, label=label, map=strongest
+        picture.with_suffix(".npz"), **readings, **more, map=strongest
     )
     return [picture, numbers]
 
 
+def _label(one: Chosen, clean) -> int:
+    """The class that is looked at: the true one, else what the net says."""
+    return int(clean["top"]) if one.label is None else one.label
+
+
+def _classes(known: Known, one: Chosen, clean, readings) -> plates.Classes | None:
+    if not known.labels:
+        return None
+    label = _label(one, clean)
+    return plates.Classes(
+        probability=readings["probability"][..., label],
+        clean=clean["probability"][label],
+        name=known.labels[label],
+        top=readings["top"],
+        labels=known.labels,
+    )
+
+
 if __name__ == "__main__":
-    script.run(main, required=("checkpoint", "out"))
+    script.run(main, required=("out",))

