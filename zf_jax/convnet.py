@@ -33,6 +33,18 @@ class Trace(NamedTuple):
     switches: dict[str, jax.Array]
 
 
+class Inside(NamedTuple):
+    """Where the parts of maps that `geometry.cone` tells lie within the maps.
+
+    Attributes:
+      maps: [N, H', W', 1] bool by layer, for a part of its maps.
+      outputs: the same of its outputs.
+    """
+
+    maps: dict[str, jax.Array]
+    outputs: dict[str, jax.Array]
+
+
 class Filter(nn.Module):
     """A layer's filters and biases."""
 
@@ -65,13 +77,18 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: jax.Array, *, train: bool = False
+        self,
+        images: jax.Array,
+        *,
+        train: bool = False,
+        inside: Inside | None = None,
     ) -> tuple[jax.Array, Trace]:
         """Logits and trace of a batch.
 
         Args:
           images: [N, H, W, C] float, as `prepare` gives them.
           train: drops units out, with the random stream "dropout".
+          inside: for the net of a cone, what of it is no padding.
 
         Returns:
           logits: [N, L] float32 (of the net's last layer, whatever it is).
@@ -98,7 +115,11 @@ class ConvNet(nn.Module):
                     x = self._apply(op, x, layer, trace, train)
             trace.maps[layer.name] = x
             for op in layer.tail:
+                if isinstance(op, Pool) and inside and layer.name in inside.maps:
+                    x = jnp.where(inside.maps[layer.name], x, -jnp.inf)
                 x = self._apply(op, x, layer, trace, train)
+            if inside and layer.name in inside.outputs:
+                x = jnp.where(inside.outputs[layer.name], x, 0)
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 

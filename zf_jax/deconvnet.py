@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zf_jax.convnet import Trace
+from zf_jax.convnet import Inside, Trace
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
 from zf_jax.ops import filtering, lrn, pooling
@@ -101,6 +101,7 @@ def reconstruct(
     layer: str,
     rule: Rule = "deconvnet",
     contrast: Contrast | None = None,
+    inside: Inside | None = None,
 ) -> jax.Array:
     """Projects a layer's activations down to pixels.
 
@@ -115,6 +116,7 @@ def reconstruct(
       contrast: what contrast normalisation does on the way down: "identity", or its
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
+      inside: for the net of a cone, as in `ConvNet`.
 
     Returns:
       [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
@@ -139,9 +141,12 @@ def reconstruct(
         each = net.layers[index]
         if index < last:
             signal = _tail_down(each, signal, trace, contrast)
-        below = trace.outputs[net.layers[index - 1].name] if index else trace.images
+        lower = net.layers[index - 1].name if index else None
+        below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
         signal = _head_down(each, signal, trace, kernel, below.shape, rule)
+        if inside and lower in inside.outputs:
+            signal = jnp.where(inside.outputs[lower], signal, 0)
     return signal
 
 

@@ -5,6 +5,7 @@ Rows and columns are counted from 0 at the top left; every interval is half open
 [first, last). Window arithmetic stands here and nowhere else.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -181,6 +182,68 @@ def fields(net: Spec) -> dict[str, Field]:
             if op is layer.head[-1]:
                 found[layer.name] = Field(size, step, start)
     return found
+
+
+class Cone(NamedTuple):
+    """What a unit is computed from, layer by layer, as a net of its own.
+
+    Attributes:
+      net: the layers up to the unit's, without padding, for the part of the image that
+        it sees: its last layer has one place, the unit's.
+      maps: where in each lower layer's maps the part lies, as a `Field` of the unit.
+      outputs: the same of their outputs.
+    """
+
+    net: Spec
+    maps: dict[str, Field]
+    outputs: dict[str, Field]
+
+
+def cone(net: Spec, layer: str) -> Cone:
+    """The cone of the units of a filtering layer.
+
+    Parts may reach beyond a map: there is padding, zero for a filter and minus infinity
+    for a pool.
+
+    Raises:
+      BadInput: an unknown layer, or a dense one below it.
+    """
+    net = net.upto(layer)
+    field, maps, outputs = Field((1, 1), (1, 1), (0, 0)), {}, {}
+    for index in range(len(net.layers) - 1, -1, -1):
+        each = net.layers[index]
+        if isinstance(each.filter, Dense):
+            raise BadInput(f"{each.name} of {net.name}: dense, it sees the whole image")
+        if index < len(net.layers) - 1:
+            outputs[each.name] = field
+            for op in reversed(each.tail):
+                field = _below(field, op)
+            maps[each.name] = field
+        for op in reversed(each.head):
+            field = _below(field, op)
+    last = dataclasses.replace(net.layers[-1], ops=net.layers[-1].head)
+    layers = tuple(
+        dataclasses.replace(each, ops=tuple(map(_unpadded, each.ops)))
+        for each in (*net.layers[:-1], last)
+    )
+    given = dataclasses.replace(net.input, size=field.size)
+    return Cone(Spec(net.name, given, layers), maps, outputs)
+
+
+def _below(field: Field, op) -> Field:
+    """What `op` needs to give a field."""
+    if not isinstance(op, Conv | Pool):
+        return field
+    axes = range(2)
+    return Field(
+        tuple((field.size[i] - 1) * op.stride[i] + op.size[i] for i in axes),
+        tuple(field.step[i] * op.stride[i] for i in axes),
+        tuple(field.start[i] * op.stride[i] - op.padding[i][0] for i in axes),
+    )
+
+
+def _unpadded(op):
+    return dataclasses.replace(op, padding=0) if isinstance(op, Conv | Pool) else op
 
 
 def patch(

@@ -15,7 +15,7 @@ _SIZES = [(224, 224), (400, 600), (768, 1024), (1024, 1024), (1024, 1536)]
 
 
 def bench() -> dict[str, timing.Measured]:
-    """The strongest unit of the last filtering layer, of one photograph of each size."""
+    """The strongest unit of the last filtering layer, of an image of each size."""
     net = spec.by_name(flags.FLAGS.spec)
     last = [layer.name for layer in net.layers if isinstance(layer.filter, Conv)][-1]
     net = net.upto(last)

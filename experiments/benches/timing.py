@@ -41,7 +41,7 @@ def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
     """Every side once by itself, then in turn: one more warm-up, then --runs."""
     seconds = {name: [] for name in sides}
     peak = {}
-    for turn in script.progress(range(_RUNS.value + 2), desc="runs"):
+    for _ in script.progress(range(_RUNS.value + 2), desc="runs"):
         for name, run in sides.items():
             began = time.perf_counter()
             run()
