@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from zf_jax.data import sources
 from zf_jax.data.drawing import scenes
@@ -69,6 +70,36 @@ def test_an_unknown_set_without_a_hint(tmp_path):
     message = line("zzzzqqqq", "train", data_dir=tmp_path)
     assert "zzzzqqqq" in message
     assert "list_builders" in message
+    assert "folder:PATH" in message
+
+
+@pytest.mark.parametrize("name", ["photos", "./photos", "{}/photos", "photos/cats"])
+def test_a_folder_that_is_not_said_to_be_one(tmp_path, monkeypatch, name):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    name = name.format(tmp_path)
+    assert f"did you mean folder:{name}?" in line(name, "train", data_dir=tmp_path)
+
+
+def test_a_folder_is_prepared_and_opened(tmp_path):
+    for index, colour in enumerate(("red", "green")):
+        (tmp_path / "photos" / colour).mkdir(parents=True)
+        for size in range(8, 16):
+            image = Image.new("RGB", (size, 8), colour)
+            image.save(tmp_path / "photos" / colour / f"{index}-{size}.png")
+    name = f"folder:{tmp_path}/photos/"
+    source = sources.open_split(name, "train[:5]", data_dir=tmp_path / "data")
+    assert (source.name, source.split) == (name[:-1], "train[:5]")
+    assert source.labels == ("green", "red")
+    assert len(source.examples) == 5
+    for example in source.examples:
+        brightest = ("red", "green").index(source.labels[example["label"]])
+        assert example["image"][0, 0].argmax() == brightest
+
+
+def test_a_folder_has_its_own_words_for_what_is_wrong(tmp_path):
+    message = line(f"folder:{tmp_path}/none", "train", data_dir=tmp_path)
+    assert message.startswith(f"folder {tmp_path}/none: ")
 
 
 @pytest.mark.parametrize("name", ["creatures", "creatures/63", "creatures/64/9"])

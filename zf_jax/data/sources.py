@@ -1,16 +1,18 @@
 """Opens a data set by its TFDS name, prepared as array_record, without TensorFlow.
 
-`creatures/...` is built in and prepared on first use. What else is on disk is opened
-as it is; what is not is never downloaded behind the user's back: the error says how.
+`creatures/...` is built in and prepared on first use, as is a folder of photographs,
+`folder:PATH`. What else is on disk is opened as it is; what is not is never downloaded
+behind the user's back: the error says how.
 """
 
 import difflib
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 
-from zf_jax.data import creatures
+from zf_jax.data import creatures, folder
 from zf_jax.errors import BadInput
 
 BUILT_IN = "creatures"
@@ -36,7 +38,8 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
     """Opens one split.
 
     Args:
-      name: as TFDS writes it, "creatures/64", "imagenette/320px-v2", "imagenet2012".
+      name: as TFDS writes it, "creatures/64", "imagenette/320px-v2", "imagenet2012",
+        or "folder:PATH".
       split: "train", "validation", "train[:90%]", as TFDS writes it.
       data_dir: where TFDS keeps its data; ~/tensorflow_datasets by default.
 
@@ -44,6 +47,9 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
       BadInput: no such data set or split, no images with labels in it, or not
         prepared; the message says what would prepare it.
     """
+    if name.startswith(folder.PREFIX):
+        # A run keeps the name, and may be looked at from elsewhere.
+        name = folder.PREFIX + folder.locate(name.removeprefix(folder.PREFIX))
     builder = _builder(name, data_dir)
     if not builder.is_prepared() and name.split("/")[0] == BUILT_IN:
         builder.download_and_prepare(file_format="array_record")
@@ -55,28 +61,13 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
         )
     if not isinstance(features["label"], tfds.features.ClassLabel):
         raise BadInput(f"dataset {name!r}: its label is a number, not a class")
-    parts = {part.split("[")[0] for part in split.split("+")}
-    if not parts <= set(builder.info.splits):
-        raise BadInput(
-            f"split {split!r}: {name} has {', '.join(sorted(builder.info.splits))}"
-        )
-    try:
-        # A mask would cost as much to decode as its image.
-        skipped = {
-            name: tfds.decode.SkipDecoding()
-            for name, feature in features.items()
-            if name != "image" and isinstance(feature, tfds.features.Image)
-        }
-        examples = builder.as_data_source(split=split, decoders=skipped or None)
-        count = len(examples)
-    except (ValueError, AssertionError) as error:
-        raise BadInput(f"split {split!r} of {name}: {_line(error)}") from error
-    if not count:
-        raise BadInput(f"split {split!r} of {name}: holds no examples")
+    examples = _examples(builder, name, split)
     return Source(name, split, examples, tuple(features["label"].names))
 
 
 def _builder(name: str, data_dir: str | None):
+    if name.startswith(folder.PREFIX):
+        return folder.open_builder(name.removeprefix(folder.PREFIX), data_dir)
     base, _, config = name.partition("/")
     if base == BUILT_IN:
         configs = [each.name for each in creatures.Creatures.BUILDER_CONFIGS]
@@ -86,19 +77,44 @@ def _builder(name: str, data_dir: str | None):
         return creatures.Creatures(config=config, data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(base, set(_known()), 3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else "see tfds.list_builders()"
-        )
-        raise BadInput(f"dataset {name!r}: TFDS knows none; {hint}") from error
     except (ValueError, ImportError, AssertionError) as error:
-        # A wrong configuration or version, or a builder that needs another package.
-        configs = tfds.builder_cls(base).builder_configs if base in _known() else {}
-        if configs and config.split(":")[0] not in configs:
+        if os.path.isdir(name):
+            reason = f"TFDS knows none; did you mean {folder.PREFIX}{name}?"
+        elif isinstance(error, tfds.core.DatasetNotFoundError):
+            reason = f"TFDS knows none; {_hint(base)}"
+        else:
+            # A wrong configuration or version, or a builder that needs a package.
+            configs = tfds.builder_cls(base).builder_configs if base in _known() else {}
             known = ", ".join(f"{base}/{each}" for each in configs)
-            raise BadInput(f"dataset {name!r}: there are {known}") from error
-        raise BadInput(f"dataset {name!r}: {_line(error)}") from error
+            wrong = configs and config.split(":")[0] not in configs
+            reason = f"there are {known}" if wrong else _line(error)
+        raise BadInput(f"dataset {name!r}: {reason}") from error
+
+
+def _hint(base: str) -> str:
+    if near := difflib.get_close_matches(base, set(_known()), 3):
+        return f"did you mean {' or '.join(near)}?"
+    return f"see tfds.list_builders(), or give {folder.PREFIX}PATH for your images"
+
+
+def _examples(builder, name: str, split: str) -> Sequence[dict]:
+    features, splits = builder.info.features, builder.info.splits
+    if not {part.split("[")[0] for part in split.split("+")} <= set(splits):
+        raise BadInput(f"split {split!r}: {name} has {', '.join(sorted(splits))}")
+    # A mask would cost as much to decode as its image.
+    skipped = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in features.items()
+        if name != "image" and isinstance(feature, tfds.features.Image)
+    }
+    try:
+        examples = builder.as_data_source(split=split, decoders=skipped or None)
+        count = len(examples)
+    except (ValueError, AssertionError) as error:
+        raise BadInput(f"split {split!r} of {name}: {_line(error)}") from error
+    if not count:
+        raise BadInput(f"split {split!r} of {name}: holds no examples")
+    return examples
 
 
 def _known() -> list[str]:
