@@ -37,8 +37,12 @@ photographs="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut
 # The dense layers were trained for something else: cut off.
 given=(--onnx="$net" --preset=caffe --last=block5_conv3 --images="$photographs")
 
-"$python" -m experiments.features "${given[@]}" --size=400 --k=4 --maps=12 \
-  --order=strength --layers=block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3 \
-  --out="$out/features"
+features() { # RULE LAYERS
+  "$python" -m experiments.features "${given[@]}" --size=400 --k=4 --maps=8 \
+    --order=strength --rule="$1" --layers="$2" --out="$out/$1"
+}
+
+features deconvnet block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3
+features guided block4_conv3,block5_conv3
 "$python" -m experiments.occlusion "${given[@]}" --size=224 --side=32 --stride=16 \
   --others=3 --out="$out/occlusion"

@@ -48,7 +48,11 @@ def layer(
     count = len(patches)
     columns = min(count, 4)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(3.6 * columns, 2.0 * rows + 0.7), layout="constrained")
+    # Large fields are full of small things.
+    scale = 1.0 if patches.shape[2] <= 80 else 1.6
+    figure = Figure(
+        figsize=(3.6 * scale * columns, 1.85 * scale * rows + 0.7), layout="constrained"
+    )
     figure.suptitle(title, fontsize=11)
     axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axis in axes:
