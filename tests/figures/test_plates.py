@@ -55,47 +55,72 @@ def test_layer_of_projections_that_are_zero(tmp_path):
 
 
 def occluded(height=20, width=24, side=(6, 8), stride=(4, 5), classes=12, **changes):
-    rows, columns = (
+    """What `plates.occlusion` takes; of a net without classes where there are none."""
+    places = tuple(
         -(-(n - s) // t) + 1
         for n, s, t in zip((height, width), side, stride, strict=True)
     )
-    return plates.Occluded(
-        **{
-            "picture": RNG.random((height, width, 3)),
-            "square": RNG.random((height, width, 3)),
-            "activity": RNG.random((rows, columns)) * 40,
-            "projections": RNG.normal(size=(5, 9, 9, 3)),
-            "probability": RNG.random((rows, columns)),
-            "top": RNG.integers(0, classes, (rows, columns)),
-            "clean": (33.3, 0.9),
-            "labels": [f"class {i}" for i in range(classes)],
-            "map_name": "layer5 map 7",
-            "class_name": "class 1",
-            "side": side,
-            "stride": stride,
-        }
-        | changes
+    plain = plates.Occluded(
+        picture=RNG.random((height, width, 3)),
+        square=RNG.random((height, width, 3)),
+        activity=RNG.random(places) * 40,
+        clean=33.3,
+        projections=RNG.normal(size=(5, 9, 9, 3)),
+        map_name="layer5 map 7",
+        side=side,
+        stride=stride,
+        classes=classes
+        and plates.Classes(
+            probability=RNG.random(places),
+            clean=0.9,
+            name="class 0",
+            top=RNG.integers(0, classes, places),
+            labels=[f"class {i}" for i in range(classes)],
+        ),
     )
+    return plain._replace(**changes)
+
+
+@pytest.mark.parametrize("classes", [12, None], ids=["classes", "no classes"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"height": 40, "width": 16},
+        {"height": 10, "width": 60},
+        # One position; nothing active; one projection; one that is zero.
+        {"side": (20, 24)},
+        {"activity": np.zeros((5, 5))},
+        {"projections": RNG.normal(size=(1, 9, 9, 3))},
+        {"projections": np.zeros((1, 9, 9, 3))},
+    ],
+    ids=["plain", "tall", "wide", "one place", "dead", "one picture", "zero"],
+)
+def test_occlusion(tmp_path, given, classes):
+    seen = occluded(classes=classes, **given)
+    path = plates.occlusion(seen, title="fig. 7", path=tmp_path / "it.png")
+    assert_drawn(path, tmp_path)
+
+
+@pytest.mark.parametrize("classes", [1, 40])
+def test_occlusion_of_one_class_and_of_more_than_colours(tmp_path, classes):
+    seen = occluded(height=60, width=60, classes=classes)
+    path = plates.occlusion(seen, title="fig. 7", path=tmp_path / "it.png")
+    assert_drawn(path, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "seen",
-    [
-        occluded(),
-        occluded(height=40, width=16),
-        # One position; one class; nothing active; one projection.
-        occluded(side=(20, 24)),
-        occluded(classes=1),
-        occluded(activity=np.zeros((5, 5))),
-        occluded(projections=np.zeros((1, 9, 9, 3))),
-        # More classes than colours.
-        occluded(height=60, width=60, classes=40),
-    ],
-    ids=["plain", "tall", "one place", "one class", "dead", "one picture", "many"],
+    ("classes", "panels"), [(12, "abcde"), (None, "abc")], ids=["classes", "none"]
 )
-def test_occlusion(tmp_path, seen):
-    path = plates.occlusion(seen, title="fig. 7", path=tmp_path / "it.png")
-    assert_drawn(path, tmp_path)
+def test_occlusion_has_a_panel_for_all_there_is(tmp_path, monkeypatch, classes, panels):
+    kept = []
+    monkeypatch.setattr(files, "save", lambda figure, path: kept.append(figure))
+    plates.occlusion(occluded(classes=classes), title="it", path=tmp_path / "it.png")
+    titles = [axes.get_title() for axes in kept[0].axes]
+    assert [title[1] for title in titles if title] == list(panels)
+    # What is claimed of the image itself stands above its map.
+    assert any("33.3" in title for title in titles)
+    assert any("0.900" in title for title in titles) == (classes is not None)
 
 
 def test_a_heat_map_lies_over_its_squares():
