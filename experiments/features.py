@@ -34,9 +34,6 @@ _ORDER = flags.DEFINE_enum(
     "which of the live maps: any, or the strongest",
 )
 _K = flags.DEFINE_integer("k", 9, "images a map", lower_bound=1)
-_RULE = flags.DEFINE_enum(
-    "rule", "deconvnet", ["deconvnet", "gradient", "guided"], "of the ReLU, downwards"
-)
 _SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps")
 # Not in the paper, which draws from all maps: one that never reaches this share of the
 # layer's strongest activation has learned nothing to look at.
@@ -109,15 +106,17 @@ def main() -> list[pathlib.Path]:
             print(f"{layer}: none of its maps is ever active, so it has no picture")
             continue
         patches, projections = gallery.project(
-            net, params, data, best, layer=layer, maps=maps, rule=_RULE.value
+            net, params, data, best, layer=layer, maps=maps, rule=known.rule
         )
         path = plates.layer(
             raster.photograph(patches, net.input),
             projections,
             _captions(best[layer], maps, names),
-            title=f"{net.name}, {layer}: projections ({_RULE.value}) and patches of "
+            title=f"{net.name}, {layer}: projections ({known.rule}) and patches of "
             f"the {k} strongest of {data.title}",
             path=pathlib.Path(_OUT.value) / f"{layer}.png",
+            # A map may be silent in some of few images.
+            shown=np.asarray(best[layer].values)[maps] != 0,
         )
         written.append(path)
     data.tell_skipped()
@@ -128,7 +127,8 @@ def _captions(best: gallery.Strongest, maps: np.ndarray, names) -> list[str]:
     """A map's class, where it stands for one, or its number; and how strong it gets."""
     strongest = np.asarray(best.values)[:, 0]
     return [
-        f"{names[m] if names else f'map {m}'}, max {strongest[m]:.3g}" for m in maps
+        f"{names[m] if names else f'map {m}'}, max {plates.number(strongest[m])}"
+        for m in maps
     ]
 
 

@@ -140,7 +140,7 @@ class _Others:
             data.batches(), total=data.count_batches(), desc="other images"
         )
         self._project = functools.partial(
-            gallery.project, known.net, known.params, layer=layer
+            gallery.project, known.net, known.params, layer=layer, rule=known.rule
         )
         # One to spare: an image is not shown beside itself.
         k = min(_OTHERS.value + 1, len(data))
@@ -149,9 +149,11 @@ class _Others:
 
     def projections(self, number: int, one: Chosen) -> np.ndarray:
         """[K, h, w, C]: the projections of a map, from images other than `one`."""
-        same = np.asarray(self._best.images[number]) == one.index
         found = self._project(self._data, self._best, maps=[number])[1][0]
-        keep = ~same if one.source is self._data else slice(None)
+        # Of few images, the map may be silent in some.
+        keep = np.asarray(self._best.values[number]) > 0
+        if one.source is self._data:
+            keep &= np.asarray(self._best.images[number]) != one.index
         return found[keep][: _OTHERS.value]
 
 
@@ -161,7 +163,14 @@ def _write(known, layer, one, clean, readings, own, others) -> list[pathlib.Path
     # Not in the paper: whether the strongest map has the largest peak or sum.
     strongest = int(np.asarray(own.values)[:, 0].argmax())
     mine = gallery.project(
-        net, known.params, [one.image], own, layer=layer, maps=[strongest], batch_size=1
+        net,
+        known.params,
+        [one.image],
+        own,
+        layer=layer,
+        maps=[strongest],
+        rule=known.rule,
+        batch_size=1,
     )[1][0]
     if others:
         mine = np.concatenate([mine, others.projections(strongest, one)])

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from zf_jax import convnet, spec
+from zf_jax import convnet, deconvnet, spec
 from zf_jax.data import crops
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
@@ -40,6 +40,12 @@ _SIZE = flags.DEFINE_integer(
     "the middle of them, one without sees all",
     lower_bound=8,
 )
+_RULE = flags.DEFINE_enum(
+    "rule",
+    "deconvnet",
+    ["deconvnet", "gradient", "guided"],
+    "of the ReLU in projections",
+)
 
 _IMAGENET = (123.68, 116.779, 103.939)
 _PRESETS = {
@@ -61,6 +67,7 @@ class Known(NamedTuple):
       labels: names of the classes; empty where the net has none.
       resize: smaller side of an image before it is cropped, pixels.
       dataset: name of the data it was trained on, where that is known.
+      rule: what the ReLU does on the way down.
     """
 
     net: spec.Spec
@@ -68,6 +75,7 @@ class Known(NamedTuple):
     labels: tuple[str, ...]
     resize: int
     dataset: str | None
+    rule: deconvnet.Rule = "deconvnet"
 
     @property
     def crop(self) -> Pair | None:
@@ -101,7 +109,7 @@ def load() -> Known:
                 f"--size={_SIZE.value}: {known.net.name} takes {known.crop[0]}x"
                 f"{known.crop[1]} pixels; give as many, or cut it with --last"
             )
-    return known._replace(labels=_labels(known))
+    return known._replace(labels=_labels(known), rule=_RULE.value)
 
 
 def _from_checkpoint() -> Known:

@@ -114,7 +114,7 @@ def test_occlusion_of_one_class_and_of_more_than_colours(tmp_path, classes):
 )
 def test_occlusion_has_a_panel_for_all_there_is(tmp_path, monkeypatch, classes, panels):
     kept = []
-    monkeypatch.setattr(files, "save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(files, "save", lambda figure, path, **_: kept.append(figure))
     plates.occlusion(occluded(classes=classes), title="it", path=tmp_path / "it.png")
     titles = [axes.get_title() for axes in kept[0].axes]
     assert [title[1] for title in titles if title] == list(panels)

@@ -35,6 +35,7 @@ def layer(
     *,
     title: str,
     path: pathlib.Path,
+    shown: np.ndarray | None = None,
 ) -> pathlib.Path:
     """Fig. 2: per map, its strongest projections beside the patches they are from.
 
@@ -44,29 +45,36 @@ def layer(
       captions: one a map.
       title: of the plate.
       path: of the PNG.
+      shown: [M, K] bool, which of them; the places of others stay white.
     """
-    count = len(patches)
-    columns = min(count, 4)
-    rows = math.ceil(count / columns)
-    # Large fields are full of small things.
-    scale = 1.0 if patches.shape[2] <= 80 else 1.6
-    figure = Figure(
-        figsize=(3.6 * scale * columns, 1.85 * scale * rows + 0.7), layout="constrained"
-    )
-    figure.suptitle(title, fontsize=11)
+    if shown is None:
+        shown = np.ones(patches.shape[:2], bool)
+    # Large fields are full of small things: fewer to a row, and finer.
+    large = patches.shape[2] > 80
+    columns = min(len(patches), 2 if large else 4)
+    rows = math.ceil(len(patches) / columns)
+    scale, dpi = (1.6, 150) if large else (1.0, 110)
+    figure = Figure(figsize=(3.9 * scale * columns, 0), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.16 * scale, h_pad=0.05 * scale)
     axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axis in axes:
         axis.axis("off")
-    for axis, seen, projected, caption in zip(
-        axes, patches, projections, captions, strict=False
+    for axis, seen, projected, kept, caption in zip(
+        axes, patches, projections, shown, captions, strict=False
     ):
-        pair = [raster.grid(raster.stretch(projected)), raster.grid(seen)]
+        blank = ~kept[:, None, None, None]
+        pair = [
+            raster.grid(np.where(blank, 1.0, pictures))
+            for pictures in (raster.stretch(projected), seen)
+        ]
         middle = np.ones((len(pair[0]), max(2, len(pair[0]) // 20), 3))
-        axis.imshow(
-            np.concatenate([pair[0], middle, pair[1]], axis=1), interpolation="nearest"
-        )
-        axis.set_title(caption, fontsize=8, pad=3)
-    return files.save(figure, path)
+        sheet = np.concatenate([pair[0], middle, pair[1]], axis=1)
+        axis.imshow(sheet, interpolation="auto")
+        axis.set_title(caption, fontsize=6 + 3 * scale, pad=3)
+    height = 3.55 * scale * sheet.shape[0] / sheet.shape[1] + 0.28 * scale
+    figure.set_figheight(height * rows + 0.5)
+    figure.suptitle(title, fontsize=9 + 2 * scale)
+    return files.save(figure, path, dpi=dpi)
 
 
 class Classes(NamedTuple):
@@ -112,30 +120,42 @@ class Occluded(NamedTuple):
     classes: Classes | None
 
 
+def number(value: float) -> str:
+    """A number in a caption: 26,123 and not 2.61e+04."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path:
     """Fig. 7's panels for one image: (a) to (e), or to (c) for a net without classes.
 
     The maps are drawn over the image's own frame: each reading at the centre of its
-    square.
+    square. The scale of (b) spans its readings, that of (d) what there can be.
     """
+    projected = raster.grid(raster.stretch(seen.projections))
     count = 5 if seen.classes else 3
-    height, width = seen.picture.shape[:2]
-    figure = Figure(
-        figsize=(3.2 * count, 1.2 + 2.8 * min(height / width, 2)), layout="constrained"
-    )
-    a, b, c, *classes = figure.subplots(1, count)
+    # Panels of one height, wide enough for their captions.
+    long, broad = (p.shape[1] / p.shape[0] for p in (seen.picture, projected))
+    height = 2.8 / max(1, long / 1.8)
+    frames = [long, long, broad, *(long,) * (count - 3)]
+    widths = [max(2.4, height * each) for each in frames]
+    figure = Figure(figsize=(sum(widths) * 1.12, height + 1.2), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    a, b, c, *classes = figure.subplots(1, count, width_ratios=widths)
     a.imshow(seen.square)
     a.set_title(f"(a) {title}\n{seen.side[0]}x{seen.side[1]} square", fontsize=9)
-    _heat(figure, b, seen, seen.activity, vmax=None)
-    b.set_title(f"(b) activity of {seen.map_name}\nclean: {seen.clean:.3g}", fontsize=9)
-    _projections(c, seen.projections)
+    _heat(figure, b, seen, seen.activity)
+    b.set_title(
+        f"(b) activity of {seen.map_name}\nclean: {number(seen.clean)}", fontsize=9
+    )
+    c.imshow(projected, interpolation="auto")
+    _frame_first(c, seen.projections)
     beside = "; others: strongest" if len(seen.projections) > 1 else ""
     c.set_title(
         f"(c) projections of {seen.map_name}\nframed: this image{beside}", fontsize=9
     )
     if seen.classes:
         d, e = classes
-        _heat(figure, d, seen, seen.classes.probability, vmax=1.0)
+        _heat(figure, d, seen, seen.classes.probability, vmin=0.0, vmax=1.0)
         d.set_title(
             f"(d) p({seen.classes.name})\nclean: {seen.classes.clean:.3f}", fontsize=9
         )
@@ -144,7 +164,7 @@ def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path
     for axis in (a, b, c, *classes):
         axis.set_xticks([])
         axis.set_yticks([])
-    return files.save(figure, path)
+    return files.save(figure, path, dpi=130)
 
 
 def _extent(seen: Occluded) -> tuple[float, float, float, float]:
@@ -163,13 +183,24 @@ def _frame(axis, seen: Occluded) -> None:
     axis.set_ylim(height - 0.5, -0.5)
 
 
-def _heat(figure, axis, seen: Occluded, values: np.ndarray, vmax) -> None:
+def _heat(figure, axis, seen: Occluded, values: np.ndarray, **scale) -> None:
     axis.imshow(seen.picture.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
     drawn = axis.imshow(
-        values, extent=_extent(seen), cmap="jet", vmin=0, vmax=vmax, alpha=0.75
+        values,
+        extent=_extent(seen),
+        cmap="jet",
+        alpha=0.6,
+        interpolation="nearest",
+        **scale,
     )
     _frame(axis, seen)
-    figure.colorbar(drawn, ax=axis, shrink=0.8, pad=0.02)
+    # Beside the picture and as high as it.
+    bar = figure.colorbar(
+        drawn,
+        cax=axis.inset_axes([1.03, 0, 0.05, 1]),
+        format=lambda value, _: number(value),
+    )
+    bar.ax.tick_params(labelsize=7)
 
 
 def _top(axis, seen: Occluded) -> None:
@@ -204,9 +235,8 @@ def _top(axis, seen: Occluded) -> None:
     )
 
 
-def _projections(axis, projections: np.ndarray) -> None:
+def _frame_first(axis, projections: np.ndarray) -> None:
     height, width = projections.shape[1:3]
-    axis.imshow(raster.grid(raster.stretch(projections)), interpolation="nearest")
     axis.add_patch(
         Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor="black", lw=2.5)
     )
