@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from google.protobuf.message import Error as ProtobufError
-from onnx import helper, numpy_helper
+from onnx import defs, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from zf_jax.errors import BadInput
@@ -20,6 +20,8 @@ from zf_jax.errors import BadInput
 OPSETS = range(1, 22)
 # An ONNX file itself can hold no larger array than this many float32 (2 GiB).
 LARGEST = 2**29
+# What a file may have computed in all: the largest classifiers are half of this.
+_COMPUTED = 2**28
 # What exporters compute weights with; none of these gives more than it was given.
 _FOLDED = {"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal", "Neg"}
 _FOLDED |= {"Cast", "Constant", "Flatten", "Identity", "Reshape", "Squeeze"}
@@ -71,9 +73,11 @@ class Graph:
             output: node for node in model.graph.node for output in node.output
         }
         self._folded: dict[str, np.ndarray] = {}
+        self._computed = 0
         self._uses = defaultdict(list)
         for node in model.graph.node:
-            for name in set(node.input):
+            # An input that is left out has the empty name.
+            for name in set(node.input) - {""}:
                 self._uses[name].append(node)
         self.image, self.size = self._find_image(model.graph)
 
@@ -85,7 +89,7 @@ class Graph:
                 sizes = (dim.dim_value for dim in list(shape.dim)[1:])
                 found[given.name] = tuple(n if n > 0 else None for n in sizes)
         if len(found) != 1:
-            names = f": {', '.join(found)}" if found else ""
+            names = one_line(": " + ", ".join(map(repr, found))) if found else ""
             raise BadInput(
                 f"{self._path}: takes {len(found)} images{names}; a net takes one"
             )
@@ -110,6 +114,10 @@ class Graph:
             tensor = node.output[0] if node.output else ""
 
     def _node(self, node: onnx.NodeProto, tensor: str) -> Node:
+        texts = (node.op_type, node.name, node.domain, *node.input, *node.output)
+        # What is no UTF-8 protobuf hands over as bytes.
+        if not all(isinstance(text, str) for text in texts):
+            raise BadInput(f"{describe(node)} has a name that is no text")
         if node.domain not in ("", "ai.onnx"):
             raise BadInput(f"{describe(node)} is of {node.domain}, not of ONNX itself")
         if list(node.input).count(tensor) > 1:
@@ -124,7 +132,8 @@ class Graph:
         except BadInput as reason:
             raise BadInput(f"{describe(node)}: {reason}") from None
         name = node.name or (node.output[0] if node.output else "")
-        return Node(node.op_type, name, _attributes(node), inputs, tuple(node.input))
+        attributes = _attributes(node, self._opset)
+        return Node(node.op_type, name, attributes, inputs, tuple(node.input))
 
     def _constant(self, name: str, depth: int = 0) -> np.ndarray:
         """The array called `name`: stored, or computed from what is stored."""
@@ -143,12 +152,11 @@ class Graph:
 
     def _evaluate(self, node: onnx.NodeProto, given: list[np.ndarray]) -> np.ndarray:
         try:
+            self._computed += _entries(node, given)
+            if self._computed > _COMPUTED:
+                raise BadInput(f"{describe(node)} computes too many entries")
             if node.op_type == "ConstantOfShape":
-                return _repeated(node, given)
-            if len(given) > 1 and node.op_type in ("Add", "Sub", "Mul", "Div"):
-                shape = np.broadcast_shapes(*(each.shape for each in given))
-                if math.prod(shape) > LARGEST:
-                    raise BadInput(f"{describe(node)} gives {shape}, too many entries")
+                return _repeated(node, self._opset, given[0])
             names = [each for each in node.input if each]
             info = [helper.make_tensor_value_info(n, 0, None) for n in names]
             out = [helper.make_tensor_value_info(node.output[0], 0, None)]
@@ -173,15 +181,16 @@ def describe(node: onnx.NodeProto) -> str:
     return f"node {name!r} ({node.op_type})"
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    text = str(error)[:2000].encode("ascii", "replace").decode()
-    return " ".join(text.split())[:200] or type(error).__name__
+def one_line(text: object) -> str:
+    """What an error says, or a file, as one line that a terminal can show."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)[:2000])
+    return " ".join(line.split())[:400] or type(text).__name__
 
 
 def _read(path: pathlib.Path) -> onnx.ModelProto:
     if not path.is_file():
-        raise BadInput(f"{path}: no such file")
+        what = "not a file" if path.exists() else "no such file"
+        raise BadInput(f"{path}: {what}")
     try:
         model = onnx.load(path, format="protobuf")
     except MemoryError:
@@ -207,7 +216,24 @@ def _opset(path: pathlib.Path, model: onnx.ModelProto) -> int:
     return opset
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def _attributes(node: onnx.NodeProto, opset: int) -> dict[str, Any]:
+    """As Python values, of the types that the opset gives them.
+
+    Raises:
+      BadInput: the opset has no such attribute, or fewer inputs.
+    """
+    if not defs.has(node.op_type, opset):
+        raise BadInput(f"{describe(node)} is nothing that opset {opset} has")
+    known = defs.get_schema(node.op_type, opset)
+    if len(node.input) > known.max_input:
+        raise BadInput(f"{describe(node)} takes {len(node.input)} inputs, too many")
+    for each in node.attribute:
+        given = known.attributes.get(each.name)
+        if given is None or given.type.value != each.type:
+            raise BadInput(
+                f"{describe(node)} has an attribute {each.name!r} that opset {opset} "
+                "has not, or of another type"
+            )
     try:
         return {a.name: helper.get_attribute_value(a) for a in node.attribute}
     except (ValueError, TypeError) as error:
@@ -223,11 +249,17 @@ def _array(tensor: onnx.TensorProto) -> np.ndarray:
         raise BadInput(f"{tensor.name!r} is damaged ({one_line(error)})") from None
 
 
-def _repeated(node: onnx.NodeProto, given: list[np.ndarray]) -> np.ndarray:
+def _entries(node: onnx.NodeProto, given: list[np.ndarray]) -> int:
+    """How many entries the node's result has, at most."""
+    if node.op_type == "ConstantOfShape":
+        return math.prod(int(n) for n in given[0].ravel())
+    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+        return math.prod(np.broadcast_shapes(*(each.shape for each in given)))
+    return sum(each.size for each in given)
+
+
+def _repeated(node: onnx.NodeProto, opset: int, shape: np.ndarray) -> np.ndarray:
     """One value in a shape, without the memory for it."""
-    shape = tuple(int(n) for n in given[0].ravel())
-    if math.prod(shape) > LARGEST or min(shape, default=0) < 0:
-        raise BadInput(f"{describe(node)} gives the shape {shape}, which cannot be")
-    value = _attributes(node).get("value")
+    value = _attributes(node, opset).get("value")
     one = np.float32(0) if value is None else _array(value).ravel()[0]
-    return np.broadcast_to(one, shape)
+    return np.broadcast_to(one, tuple(int(n) for n in shape.ravel()))

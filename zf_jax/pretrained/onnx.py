@@ -37,7 +37,6 @@ from zf_jax.spec import Input, Spec
 
 # What the image meets that leaves it as it is.
 _NOTHING = {"Cast", "Identity"}
-_AFFINE = {"Add", "Sub", "Mul", "Div"}
 _SIZE = 224
 
 
@@ -86,10 +85,12 @@ def load(
     found = graph.Graph(path)
     reader, obstacle = _Reader(found, size), None
     try:
-        for node in found.way():
-            reader.add(node)
+        # What overflows is no number, which the check at the end tells.
+        with np.errstate(all="ignore"):
+            for node in found.way():
+                reader.add(node)
     except BadInput as reason:
-        obstacle = str(reason)
+        obstacle = graph.one_line(reason)
     layers = reader.layers
     names = [layer.name for layer in layers]
     if last is not None and last not in names:
@@ -189,22 +190,16 @@ class _Reader:
         Raises:
           BadInput: it does not fit a sequence of layers.
         """
-        step = getattr(self, f"_{_snake(node.op)}", None)
+        if node.op in _NOTHING:
+            return
         if self._shape is None:
             self._begin(node)
         try:
-            if node.op in _NOTHING:
-                return
             if self._ended:
                 raise BadInput("stands behind the softmax")
-            if node.op in _AFFINE:
-                self._affine(node)
-            elif node.op == "LogSoftmax":
-                self._softmax(node)
-            elif step is None:
+            if node.op not in _STEPS:
                 raise BadInput("is nothing that a layer here can be")
-            else:
-                step(node)
+            _STEPS[node.op](self, node)
         except BadInput as reason:
             raise BadInput(f"node {node.name!r} ({node.op}) {reason}") from None
 
@@ -278,8 +273,6 @@ class _Reader:
         self._read[-1].flattened, self._axes = flattened, "ND"
 
     def _filter(self, node: graph.Node, op, weights, bias) -> None:
-        if weights.size > graph.LARGEST:
-            raise BadInput(f"has weights of shape {weights.shape}, too many")
         if isinstance(op, Conv):
             given = weights.shape[2] * op.groups
             if given != self._shape[-1] or op.maps % op.groups:
@@ -299,6 +292,8 @@ class _Reader:
         if min(rows, columns) < 1:
             raise BadInput(f"does not fit in {self._shape[0]}x{self._shape[1]} places")
         self._shape = (rows, columns, self._shape[-1])
+        if math.prod(self._shape) > graph.LARGEST:
+            raise BadInput(f"gives maps of {rows}x{columns} places, too many")
 
     def _relu(self, node: graph.Node) -> None:
         layer = self._layer()
@@ -328,25 +323,31 @@ class _Reader:
         self._maps_first()
         # ONNX divides alpha by the number of maps.
         alpha = get("alpha", 1e-4) / max(size := get("size"), 1)
+        # From here on the sum is of all maps.
+        size = min(size, 2 * self._shape[-1] - 1)
         self._layer().ops.append(LRN(size, get("bias", 1.0), alpha, get("beta", 0.75)))
 
     def _dropout(self, node: graph.Node) -> None:
-        rate = node.attributes.get("ratio", 0.5)
-        if len(node.inputs) > 1 and node.inputs[1] is not None:
-            rate = float(node.inputs[1])
+        rate, training, *_ = *node.inputs[1:], None, None
+        if training is not None and np.any(training):
+            raise BadInput("is in training mode")
+        rate = np.asarray(node.attributes.get("ratio", 0.5) if rate is None else rate)
+        if rate.size != 1 or not 0 <= (rate := float(rate.item())) < 1:
+            raise BadInput("drops no share from 0 to 1")
         if self._read:
-            self._layer().ops.append(Dropout(float(rate)))
+            self._read[-1].ops.append(Dropout(rate))
 
     def _flatten(self, node: graph.Node) -> None:
-        if node.attributes.get("axis", 1) != 1:
-            raise BadInput(f"flattens from axis {node.attributes['axis']}, not 1")
-        if self._axes in ("NCHW", "NHWC"):
-            self._axes += " flat"
+        axis = node.attributes.get("axis", 1)
+        if axis not in (1, 1 - len(self._axes)):
+            raise BadInput(f"flattens from axis {axis}, not 1")
+        self._reshape(node)
 
     def _reshape(self, node: graph.Node) -> None:
         # To what shape is told by the dense layer behind it: its rows must be all
         # there is of an image.
-        self._flatten(node)
+        if self._axes in ("NCHW", "NHWC"):
+            self._axes += " flat"
 
     def _softmax(self, node: graph.Node) -> None:
         self._layer()
@@ -355,53 +356,45 @@ class _Reader:
     def _batch_normalization(self, node: graph.Node) -> None:
         if node.attributes.get("training_mode", 0):
             raise BadInput("is in training mode")
-        try:
-            gain, shift, mean, variance = (
-                np.asarray(_weights(node, i), np.float64) for i in range(1, 5)
-            )
-            with np.errstate(invalid="ignore", divide="ignore"):
-                gain = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-            self._fold(gain, shift - mean * gain)
-        except ValueError as error:
-            raise BadInput(f"has weights that do not fit: {error}") from None
+        gain, shift, mean, variance = (
+            np.asarray(_weights(node, i), np.float64) for i in range(1, 5)
+        )
+        if not gain.shape == shift.shape == mean.shape == variance.shape:
+            raise BadInput("has weights of several shapes")
+        gain = gain / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        self._fold(gain, shift - mean * gain)
 
     def _affine(self, node: graph.Node) -> None:
         """Arithmetic with one constant, or one a map."""
-        place = next((i for i, x in enumerate(node.inputs) if x is not None), None)
-        if place is None or (place == 0 and node.op in ("Sub", "Div")):
-            raise BadInput("does arithmetic with more than one constant a map")
-        value = self._per_map(node)[place]
+        first = node.inputs[0] is not None
+        if first and node.op in ("Sub", "Div"):
+            raise BadInput("has its constant first")
+        value = self._per_map(node, _weights(node, 0 if first else 1))
         one, zero = np.ones_like(value), np.zeros_like(value)
-        with np.errstate(divide="ignore"):
-            match node.op:
-                case "Add":
-                    self._fold(one, value)
-                case "Sub":
-                    self._fold(one, -value)
-                case "Mul":
-                    self._fold(value, zero)
-                case "Div":
-                    self._fold(1 / value, zero)
+        match node.op:
+            case "Add":
+                self._fold(one, value)
+            case "Sub":
+                self._fold(one, -value)
+            case "Mul":
+                self._fold(value, zero)
+            case "Div":
+                self._fold(1 / value, zero)
 
-    def _per_map(self, node: graph.Node) -> dict[int, np.ndarray]:
-        """The node's constants by place, one entry a map."""
-        axes, maps, found = self._axes, self._shape[-1], {}
-        for place, value in enumerate(node.inputs):
-            if value is None:
-                continue
-            value = np.asarray(value, np.float64)
-            # Before opset 7 an axis told where a constant of fewer axes begins.
-            before = node.attributes.get("axis", len(axes) - value.ndim)
-            shape = (1,) * before + value.shape
-            shape += (1,) * (len(axes) - len(shape))
-            wanted = tuple(maps if axis in "CD" else 1 for axis in axes)
-            if value.size != 1 and shape != wanted:
-                raise BadInput(
-                    f"does arithmetic with a constant of shape {value.shape}, "
-                    f"not with one entry for each of {maps} maps"
-                )
-            found[place] = np.broadcast_to(value.ravel(), (maps,))
-        return found
+    def _per_map(self, node: graph.Node, value: np.ndarray) -> np.ndarray:
+        """The node's constant, one entry a map."""
+        axes, maps = self._axes, self._shape[-1]
+        # Before opset 7 an axis told where a constant of fewer axes begins.
+        before = node.attributes.get("axis", len(axes) - value.ndim)
+        shape = (1,) * before + value.shape
+        shape += (1,) * (len(axes) - len(shape))
+        wanted = tuple(maps if axis in "CD" else 1 for axis in axes)
+        if value.size != 1 and shape != wanted:
+            raise BadInput(
+                f"does arithmetic with a constant of shape {value.shape}, not with "
+                f"one entry for each of {maps} maps"
+            )
+        return np.broadcast_to(value.ravel().astype(np.float64), (maps,))
 
     def _fold(self, gain: np.ndarray, shift: np.ndarray) -> None:
         layer = self._layer()
@@ -409,9 +402,8 @@ class _Reader:
             raise BadInput("does not follow a filter at once")
         if gain.shape != layer.bias.shape or shift.shape != gain.shape:
             raise BadInput(f"has {gain.shape} values for {layer.bias.shape} maps")
-        with np.errstate(invalid="ignore", over="ignore"):
-            layer.kernel = (layer.kernel * gain).astype(np.float32)
-            layer.bias = (layer.bias * gain + shift).astype(np.float32)
+        layer.kernel = (layer.kernel * gain).astype(np.float32)
+        layer.bias = (layer.bias * gain + shift).astype(np.float32)
 
     def _layer(self) -> _Read:
         if not self._read:
@@ -425,15 +417,29 @@ class _Reader:
             raise BadInput(f"takes [N, C, H, W] and gets {self._axes}")
 
 
-def _snake(op: str) -> str:
-    return {"LRN": "lrn"}.get(op) or re.sub(r"(?<!^)(?=[A-Z])", "_", op).lower()
+# How each operation of ONNX is read.
+_STEPS = {
+    "BatchNormalization": _Reader._batch_normalization,
+    "Conv": _Reader._conv,
+    "Dropout": _Reader._dropout,
+    "Flatten": _Reader._flatten,
+    "Gemm": _Reader._gemm,
+    "LRN": _Reader._lrn,
+    "MatMul": _Reader._mat_mul,
+    "MaxPool": _Reader._max_pool,
+    "Relu": _Reader._relu,
+    "Reshape": _Reader._reshape,
+    "Transpose": _Reader._transpose,
+}
+_STEPS |= dict.fromkeys(("Add", "Sub", "Mul", "Div"), _Reader._affine)
+_STEPS |= dict.fromkeys(("Softmax", "LogSoftmax"), _Reader._softmax)
 
 
 def _weights(node: graph.Node, place: int) -> np.ndarray:
     if len(node.inputs) <= place or node.inputs[place] is None:
         raise BadInput(f"has no weights in input {place}")
     value = node.inputs[place]
-    if value.dtype.kind not in "fV" and value.dtype.name != "bfloat16":
+    if not jnp.issubdtype(value.dtype, jnp.floating):
         raise BadInput(f"has weights of {value.dtype.name}, not of a float type")
     return value
 

@@ -1,0 +1,105 @@
+"""Small ONNX graphs that the tests build, what onnxruntime and the package make of them.
+
+Nodes stand one after the other; the weights are random, with a fixed seed.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from zf_jax import convnet
+from zf_jax.pretrained import onnx as onnx_import
+
+BLACK = (0.0, 0.0, 0.0)
+
+
+class Chain:
+    """A graph in the making: `Chain().add("Conv", kernel).add("Relu").model()`."""
+
+    def __init__(self, shape=(2, 3, 13, 12), opset=17, dtype=TensorProto.FLOAT):
+        self.opset, self.nodes, self.stored, self.tensor = opset, [], [], "image"
+        self.inputs = [helper.make_tensor_value_info("image", dtype, shape)]
+        self.dtype, self._rng = dtype, np.random.default_rng(0)
+
+    def weights(self, *shape):
+        """float32 of about one over the root of what a unit sums."""
+        root = np.sqrt(np.prod(shape[1:], initial=1))
+        return (self._rng.normal(size=shape) / root).astype(np.float32)
+
+    def store(self, value, name=None):
+        """The name of an initializer with the array (or TensorProto) `value`."""
+        if not isinstance(value, TensorProto):
+            value = numpy_helper.from_array(np.asarray(value))
+        value.name = name or f"stored{len(self.stored)}"
+        self.stored.append(value)
+        return value.name
+
+    def add(self, op, *inputs, name=None, place=0, outputs=1, **attributes):
+        """A node: the image is its input number `place`.
+
+        The others are arrays to store, names of what is there, None for none.
+        """
+        named = [
+            given if isinstance(given, str) else "" if given is None
+            # A name for the array, as given by ("name", array).
+            else self.store(given[1], given[0]) if isinstance(given, tuple)
+            else self.store(given)
+            for given in inputs
+        ]  # fmt: skip
+        named.insert(place, self.tensor)
+        made = [f"made{len(self.nodes)}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, named, made, name=name, **attributes))
+        self.tensor = made[0]
+        return self
+
+    def conv(self, maps, given, size, **attributes):
+        """A Conv with a bias, of a kernel in ONNX's order."""
+        kernel, bias = self.weights(maps, given, *size), self.weights(maps)
+        return self.add("Conv", kernel, bias, **attributes)
+
+    def beside(self, op, *inputs, **attributes):
+        """A node that is not on the image's way; gives its output's name."""
+        made = f"beside{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [made], **attributes))
+        return made
+
+    def model(self):
+        out = [helper.make_tensor_value_info(self.tensor, self.dtype, None)]
+        graph = helper.make_graph(self.nodes, "net", self.inputs, out, self.stored)
+        opset = [helper.make_opsetid("", self.opset)]
+        # An IR version that the oldest supported onnxruntime knows.
+        return helper.make_model(graph, opset_imports=opset, ir_version=10)
+
+
+def images(shape, seed=1):
+    """[N, C, H, W] float32 pixels of 0..1."""
+    return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)
+
+
+def onnxruntime_of(model, given):
+    """The output of `model` for its input `given`."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return session.run(None, {model.graph.input[0].name: given})[0]
+
+
+def load(model, folder, **options):
+    path = folder / "net.onnx"
+    onnx.save(model, path)
+    return onnx_import.load(path, **{"mean": BLACK} | options)
+
+
+def logits(net, params, pixels):
+    """[N, C, H, W] or [N, L], as ONNX orders what the package computes."""
+    prepared = convnet.prepare(jnp.asarray(pixels.transpose(0, 2, 3, 1)), net.input)
+    given, _ = convnet.ConvNet(net).apply({"params": params}, prepared)
+    given = np.asarray(given)
+    return given.transpose(0, 3, 1, 2) if given.ndim == 4 else given
+
+
+def relative_error(got, want):
+    assert got.shape == want.shape
+    return np.abs(got - want).max() / np.abs(want).max()
