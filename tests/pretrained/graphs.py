@@ -1,4 +1,4 @@
-"""Small ONNX graphs that the tests build, what onnxruntime and the package make of them.
+"""Small ONNX graphs built by the tests, and what onnxruntime and the package give.
 
 Nodes stand one after the other; the weights are random, with a fixed seed.
 """
@@ -39,20 +39,23 @@ class Chain:
     def add(self, op, *inputs, name=None, place=0, outputs=1, **attributes):
         """A node: the image is its input number `place`.
 
-        The others are arrays to store, names of what is there, None for none.
+        The others are arrays to store, (name, array), or names of what is there.
         """
-        named = [
-            given if isinstance(given, str) else "" if given is None
-            # A name for the array, as given by ("name", array).
-            else self.store(given[1], given[0]) if isinstance(given, tuple)
-            else self.store(given)
-            for given in inputs
-        ]  # fmt: skip
+        named = [self._named(given) for given in inputs]
         named.insert(place, self.tensor)
         made = [f"made{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, named, made, name=name, **attributes))
         self.tensor = made[0]
         return self
+
+    def _named(self, given):
+        match given:
+            case str():
+                return given
+            case (name, array):
+                return self.store(array, name)
+            case _:
+                return self.store(given)
 
     def conv(self, maps, given, size, **attributes):
         """A Conv with a bias, of a kernel in ONNX's order."""

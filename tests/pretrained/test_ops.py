@@ -284,7 +284,7 @@ def test_arithmetic_is_folded(tmp_path, op, shape, place):
 
 def test_what_changes_nothing(tmp_path):
     chain = Chain().add("Identity")
-    kernel = helper.make_tensor("k", TensorProto.FLOAT, (2, 3, 1, 1), [1, 2, 3, 4, 5, 6])
+    kernel = helper.make_tensor("k", TensorProto.FLOAT, (2, 3, 1, 1), range(6))
     kernel = chain.beside("Identity", chain.beside("Constant", value=kernel))
     chain.add("Cast", to=TensorProto.FLOAT).add("Conv", kernel).add("Identity")
     chain.add("Relu").add("Relu").add("MaxPool", kernel_shape=[2, 2]).add("Relu")

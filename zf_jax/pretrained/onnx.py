@@ -517,7 +517,9 @@ def _called(node: graph.Node) -> list[str]:
     if _WEIGHT.search(weights):
         found.append(_WEIGHT.sub("", weights).split("/")[-1])
     *path, leaf = [part for part in node.name.split("/") if part] or [node.op]
-    return [*found, path[-1] if path else leaf]
+    found.append(path[-1] if path else leaf)
+    # Fit for files, flags and parameters.
+    return [re.sub(r"[^\w.-]", "_", name) for name in found if name]
 
 
 def _names(read: list[_Read]) -> list[str]:
@@ -528,14 +530,13 @@ def _names(read: list[_Read]) -> list[str]:
     by_weights = [layer.names[0] for layer in read]
     names = by_weights if _distinct(by_weights) else [each.names[-1] for each in read]
     # Keras numbers a layer's name once more when it exports the net.
-    shorter = [re.sub(r"_\d+$", "", name) for name in names]
-    if all(re.search(r"_\d+$", name) for name in names) and _distinct(shorter):
+    shorter = [re.sub(r"(?<!^)_\d+$", "", name) for name in names]
+    if all(a != b for a, b in zip(names, shorter, strict=True)) and _distinct(shorter):
         names = shorter
     if not _distinct(names):
         names = [f"{name}-{i}" for i, name in enumerate(names, 1)]
-    return [
-        re.sub(r"[^\w.-]", "_", name) or f"filter{i}" for i, name in enumerate(names)
-    ]
+    # Flax takes parameters of that name for the whole.
+    return ["params_" if name == "params" else name for name in names]
 
 
 def _distinct(names: list[str]) -> bool:
