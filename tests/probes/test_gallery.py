@@ -1,5 +1,7 @@
 """The gallery: the strongest images against a sort in NumPy, projections cut right."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -297,3 +299,116 @@ def test_project_refuses(params, found, change, message):
 def test_project_refuses_where_nothing_was_seen(params):
     with pytest.raises(BadInput, match="layer2: no image"):
         gallery.project(NET, params, [], gallery.nothing(5, 3), layer="layer2")
+
+
+# Asymmetric padding, groups, overlapping pools, contrast normalisation, large images.
+TRUNK = Spec(
+    "trunk",
+    Input((48, 40), mean=(0.0, 0.0, 0.0)),
+    (
+        Layer("a", (Conv(6, 3, 1, 1), Relu(), Pool(2, 2))),
+        Layer(
+            "b",
+            (
+                Conv(8, (3, 2), 1, ((1, 0), (0, 1)), 2),
+                Relu(),
+                Pool(3, 2, ((0, 1), (1, 1))),
+                LRN(alpha=0.1),
+            ),
+        ),
+        Layer("c", (Conv(5, 3, 1, 1), Relu())),
+    ),
+)
+SIZES = [(48, 40), (30, 77), (9, 50)]
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    """Parameters, and an image of each size."""
+    model = convnet.ConvNet(TRUNK, kernel_init=jax.nn.initializers.he_normal())
+    image = jnp.zeros((1, *TRUNK.input.size, 3))
+    params = jax.jit(model.init)(jax.random.key(3), image)
+    rng = np.random.default_rng(6)
+    return params["params"], [
+        rng.normal(size=(*size, 3)).astype(np.float32) for size in SIZES
+    ]
+
+
+def everywhere(net, layer):
+    """A `Strongest` of corners, borders and middles of every image, for all maps."""
+    where = []
+    for index, size in enumerate(SIZES):
+        *places, maps = geometry.shapes(net, size)[layer].maps
+        rows, columns = (sorted({0, n // 2, n - 1}) for n in places)
+        where += [(index, row, column) for row in rows for column in columns]
+    where = np.array(where)
+    values = np.ones((maps, len(where)), np.float32)
+    images = np.broadcast_to(where[:, 0], values.shape)
+    positions = np.broadcast_to(where[:, 1:], (*values.shape, 2))
+    return gallery.Strongest(values, images, positions)
+
+
+def framed(pixels, field, position, size):
+    """What `project` shows of [H, W, C]: by the field's corner, moved inside.
+
+    What lies outside of a smaller image is zero.
+    """
+    shown = np.zeros((*size, pixels.shape[-1]), np.float32)
+    cut = []
+    for axis in (0, 1):
+        first = field.start[axis] + int(position[axis]) * field.step[axis]
+        first = min(max(first, 0), max(pixels.shape[axis] - size[axis], 0))
+        cut.append(slice(first, first + size[axis]))
+    seen = pixels[tuple(cut)]
+    shown[: seen.shape[0], : seen.shape[1]] = seen
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("layer", "rule", "size"),
+    [
+        ("a", "deconvnet", (48, 40)),
+        ("b", "gradient", (48, 40)),
+        ("c", "deconvnet", (48, 40)),
+        ("c", "guided", (48, 40)),
+        # What a unit sees is more than an image of the net's own size: such would be
+        # run whole, those of other sizes by the cone.
+        ("c", "deconvnet", (16, 14)),
+    ],
+)
+def test_cones_of_photographs_equal_reconstruct_cropped(trunk, layer, rule, size):
+    params, images = trunk
+    net = dataclasses.replace(TRUNK, input=dataclasses.replace(TRUNK.input, size=size))
+    best = everywhere(net, layer)
+    patches, projections = gallery.project(
+        net, params, images, best, layer=layer, rule=rule
+    )
+    field = geometry.fields(net)[layer]
+    size = tuple(map(min, field.size, size))
+    assert patches.shape == projections.shape == (*best.values.shape, *size, 3)
+    up, active = jax.jit(convnet.ConvNet(net).apply), 0
+    for index, image in enumerate(images):
+        # All maps at all places of this image.
+        at = np.argwhere(best.images == index)
+        positions = best.positions[tuple(at.T)]
+        many = np.repeat(image[None], len(at), axis=0)
+        _, trace = up({"params": params}, many)
+        seed = deconvnet.isolate(
+            trace.maps[layer], channel=at[:, 0], position=positions
+        )
+        whole = deconvnet.reconstruct(net, params, seed, trace, layer=layer, rule=rule)
+        for (m, k), position, pixels in zip(
+            at, positions, np.asarray(whole), strict=True
+        ):
+            np.testing.assert_array_equal(
+                patches[m, k], framed(image, field, position, size)
+            )
+            want = framed(pixels, field, position, size)
+            error = np.linalg.norm(projections[m, k] - want)
+            assert error <= 1e-5 * np.linalg.norm(want)
+            if size == field.size:
+                # Nothing was cut off.
+                assert np.count_nonzero(want) == np.count_nonzero(pixels)
+            active += np.any(want)
+    # Half of the units are silent, more or less.
+    assert active > best.values.size / 4
