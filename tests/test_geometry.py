@@ -274,6 +274,78 @@ def test_field_first_takes_arrays():
     assert field.first(1, 3) == 12
 
 
+def entries_below(op, entries, axis):
+    """Which entries along an axis the windows at `entries` hold, one by one."""
+    if not isinstance(op, Conv | Pool):
+        return entries
+    return {
+        i * op.stride[axis] - op.padding[axis][0] + k
+        for i in entries
+        for k in range(op.size[axis])
+    }
+
+
+@pytest.mark.parametrize("net", [UNEVEN, STRIDED, spec.TINY.upto("layer5")])
+def test_cones_by_brute_force(net):
+    # Down from a unit, window by window, counting entries; no Field is involved.
+    for index, layer in enumerate(net.layers):
+        cone = geometry.cone(net, layer.name)
+        names = [each.name for each in net.layers[:index]]
+        assert list(cone.maps)[::-1] == list(cone.outputs)[::-1] == names
+        for axis, place in [(0, 0), (0, 3), (1, 0), (1, 2)]:
+            entries = {place}
+            for below in net.layers[index::-1]:
+                if below is not layer:
+                    assert span(cone.outputs[below.name], axis, place) == entries
+                    for op in reversed(below.tail):
+                        entries = entries_below(op, entries, axis)
+                    assert span(cone.maps[below.name], axis, place) == entries
+                for op in reversed(below.head):
+                    entries = entries_below(op, entries, axis)
+            # What is left are pixels.
+            assert span(geometry.fields(net)[layer.name], axis, place) == entries
+            assert cone.net.input.size[axis] == len(entries)
+
+
+def span(field, axis, place):
+    first = field.first(axis, place)
+    return set(range(first, first + field.size[axis]))
+
+
+@pytest.mark.parametrize("net", [UNEVEN, STRIDED, spec.ZFNET, spec.VGG16])
+def test_the_net_of_a_cone_gives_its_parts(net):
+    for layer in net.layers:
+        if not isinstance(layer.filter, Conv):
+            continue
+        cone = geometry.cone(net, layer.name)
+        shapes = geometry.shapes(cone.net)
+        assert shapes[layer.name].maps[:2] == shapes[layer.name].output[:2] == (1, 1)
+        for name, field in cone.maps.items():
+            assert shapes[name].maps[:2] == field.size
+            assert shapes[name].output[:2] == cone.outputs[name].size
+        # The same filters fit it.
+        assert geometry.parameter_shapes(cone.net).items() <= (
+            geometry.parameter_shapes(net).items()
+        )
+
+
+def test_cone_of_zfnet():
+    # By hand: layer 2's filter sees 5x5 of layer 1's output, whose pool (3 every 2)
+    # sees 11x11 maps, of which the unit at 1 begins 2 * 2 * 1 = 4 maps later.
+    cone = geometry.cone(spec.ZFNET, "layer2")
+    assert cone.outputs == {"layer1": Field((5, 5), (2, 2), (0, 0))}
+    assert cone.maps == {"layer1": Field((11, 11), (4, 4), (0, 0))}
+    assert cone.net.input.size == (27, 27)
+    assert cone.net.input.mean == spec.ZFNET.input.mean
+
+
+def test_a_dense_layer_has_no_cone():
+    with pytest.raises(BadInput, match="layer6 of zfnet: dense"):
+        geometry.cone(spec.ZFNET, "layer6")
+    with pytest.raises(BadInput, match="layer 'layer0': zfnet has layer1"):
+        geometry.cone(spec.ZFNET, "layer0")
+
+
 def test_patch_of_zfnet():
     # By hand: layer5's unit 0 sees [-48, 91), its unit 12
     # [144, 283), both cut by the image; unit 6 of layer 3 sees [80, 155).
