@@ -82,11 +82,12 @@ def images(shape, seed=1):
 
 
 def onnxruntime_of(model, given):
-    """The output of `model` for its input `given`."""
+    """The output of `model` for the images `given`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    return session.run(None, {model.graph.input[0].name: given})[0]
+    (image,) = (each for each in session.get_inputs() if len(each.shape) == 4)
+    return session.run(None, {image.name: given})[0]
 
 
 def load(model, folder, **options):
