@@ -43,6 +43,8 @@ def choose(
     if files is None and not _INDICES.value:
         raise BadInput("--images: give image files, or --indices of the data set")
     found = _of_files(known, files) if files else []
+    if _CLASSES.value and not files:
+        raise BadInput("--classes: those of --images; the data set knows its own")
     if len(set(_INDICES.value)) < len(_INDICES.value):
         raise BadInput(f"--indices={','.join(_INDICES.value)}: several are the same")
     return found + [_of_data(known, data, index) for index in _INDICES.value]

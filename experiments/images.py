@@ -80,7 +80,9 @@ class Photographs:
     def __init__(self, known: Known):
         found = photographs.find(_IMAGES.value)
         self._known, self.paths, self._skipped = known, [], []
-        for path in script.progress(found, desc="reading photographs", leave=False):
+        # Shown only where it takes long: one bad file gives one line and no more.
+        shown = {"desc": "reading photographs", "leave": False, "delay": 1}
+        for path in script.progress(found, **shown):
             try:
                 photographs.read(path)
             except BadInput as reason:

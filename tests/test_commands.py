@@ -1,114 +1,32 @@
 """Every command from end to end on a tiny setting, and what users get wrong."""
 
-import contextlib
-import importlib
-import io
 import json
 import os
 import pathlib
-import re
-import runpy
 import shutil
-import signal
 import subprocess
 import sys
-from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
-from absl import app, flags
 from PIL import Image
 
-import experiments
 from launch import report
-from zf_jax import convnet, spec
+from tests.commands import (
+    SMALL,
+    Ran,
+    assert_one_line,
+    assert_png,
+    command,
+    numbers_in,
+)
+from zf_jax import convnet
 from zf_jax.data import crops, photographs
-from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 from zf_jax.probes import occlusion
 from zf_jax.training import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[1]
-
-# A net that compiles in a second: 32 x 32 pixels; its third layer is called as the
-# paper's last filtering layer, the default of `experiments.occlusion`.
-SMALL = spec.Spec(
-    "small",
-    spec.Input(32, mean=(118.0, 116.0, 108.0), scale=1 / 64),
-    (
-        Layer("layer1", (Conv(6, 5, 2, 2), Relu(), Pool(3, 2, 1), LRN())),
-        Layer("layer5", (Conv(8, 3, padding=1), Relu(), Pool())),
-        Layer("layer6", (Flatten(), Dense(16), Relu(), Dropout())),
-        Layer("layer8", (Dense(10),)),
-    ),
-)
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def written(self):
-        """The files that it says it wrote."""
-        return [pathlib.Path(p) for p in re.findall(r"^wrote (.*)$", self.out, re.M)]
-
-
-def forget():
-    """Modules that define flags do so anew for every command."""
-    for name in ("trained", "images", "chosen"):
-        if sys.modules.pop(f"experiments.{name}", None):
-            delattr(experiments, name)
-
-
-def command(module, *arguments):
-    """Runs `python -m module` in this process: a fresh one takes seconds to start."""
-    app.define_help_flags()
-    known = set(flags.FLAGS)
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    kept = {
-        name: getattr(jax.config, name)
-        for name in ("jax_persistent_cache_min_compile_time_secs",)
-    }
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        path = importlib.util.find_spec(module).origin
-        patch.setattr(sys, "argv", [path, *map(str, arguments)])
-        patch.setitem(spec.NETS, "small", SMALL)
-        forget()
-        try:
-            runpy.run_module(module, run_name="__main__")
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        finally:
-            for name in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, name)
-            forget()
-            flags.FLAGS.unparse_flags()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            for name, value in kept.items():
-                jax.config.update(name, value)
-    return Ran(code, out.getvalue(), err.getvalue())
-
-
-def assert_png(path):
-    with Image.open(path) as opened:
-        assert opened.format == "PNG"
-        opened.load()
-        assert min(opened.size) >= 100
-
-
-def numbers_in(path):
-    with np.load(path) as opened:
-        return dict(opened)
-
 
 TRAIN = ("--spec=small", "--batch_size=16", "--learning_rate=0.02", "--init=he")
 
@@ -314,14 +232,6 @@ def test_report(tmp_path, capsys):
     assert "97" in capsys.readouterr().out
 
 
-def assert_one_line(ran, culprit):
-    """A mistake: exit code, one line on stderr that names it, nothing claimed."""
-    assert ran.code not in (0, None)
-    assert len(ran.err.strip().splitlines()) == 1, ran.err
-    assert culprit in ran.err
-    assert "wrote" not in ran.out
-
-
 @pytest.mark.parametrize(
     ("given", "culprit"),
     [
@@ -408,9 +318,10 @@ EMPTY = object()
         ("occlusion", "--indices=-1", "--indices=-1"),
         ("occlusion", "--indices=", "--images"),
         ("occlusion", "--indices=0,0", "several"),
-        ("occlusion", "--images=nowhere.jpg", "nowhere.jpg: no such file"),
+        ("occlusion", "--images=nowhere.jpg", "'nowhere.jpg': no such file"),
         ("occlusion", f"--images={__file__}", "not an image"),
-        ("occlusion", f"--images={ROOT}", str(ROOT)),
+        ("occlusion", f"--images={ROOT / 'launch'}", "no image in it"),
+        ("occlusion", "--images=no*where.jpg", "no image matches"),
         ("occlusion", "--classes=cat", "--classes"),
         ("occlusion", "--split=test", "'test'"),
         ("contact", "--dataset=creature/64", "'creature/64'"),
@@ -444,7 +355,7 @@ def test_experiments_refuse(run, creatures_dir, tmp_path, module, given, culprit
         ("launch.train", ("--workdir=x",), "--dataset"),
         ("launch.train", ("--nosuchflag=1",), "nosuchflag"),
         ("launch.train", ("--epochs=many",), "many"),
-        ("experiments.features", ("--out=x",), "--checkpoint"),
+        ("experiments.features", ("--checkpoint=x",), "--out"),
         ("experiments.features", ("--rule=up",), "up"),
         ("experiments.occlusion", ("--side=big",), "big"),
         ("experiments.occlusion", ("--chunk=0",), "chunk"),
