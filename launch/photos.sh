@@ -17,7 +17,10 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/zf_jax"
 net="$cache/vgg16.onnx"
 out=runs/photos
 
-right() { echo "$sum  $1" | sha256sum --check --status 2>/dev/null; }
+right() { # FILE: it is there, and what it should be
+  [ -f "$1" ] && [ "$sum" = "$("$python" -c \
+    'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1")" ]
+}
 
 if ! right "$net"; then
   echo "== fetching VGG16 (60 MB)"
@@ -38,11 +41,11 @@ photographs="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut
 given=(--onnx="$net" --preset=caffe --last=block5_conv3 --images="$photographs")
 
 features() { # RULE LAYERS
-  "$python" -m experiments.features "${given[@]}" --size=400 --k=4 --maps=8 \
+  "$python" -m experiments.features "${given[@]}" --size=300 --k=4 --maps=8 \
     --order=strength --rule="$1" --layers="$2" --out="$out/$1"
 }
 
 features deconvnet block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3
 features guided block4_conv3,block5_conv3
-"$python" -m experiments.occlusion "${given[@]}" --size=224 --side=32 --stride=16 \
-  --others=3 --out="$out/occlusion"
+"$python" -m experiments.occlusion "${given[@]}" --size=224 --side=48 --stride=16 \
+  --others=3 --rule=guided --out="$out/occlusion"
