@@ -105,7 +105,7 @@ class Graph:
         while users := [u for u in self._uses[tensor] if u.op_type not in _ASIDE]:
             if len(users) > 1:
                 names = ", ".join(f"{describe(user)}" for user in users[:3])
-                raise BadInput(f"goes to {len(users)} nodes ({names}), not to one")
+                raise BadInput(f"the way goes to {len(users)} nodes ({names}), not one")
             node = users[0]
             if id(node) in passed:
                 raise BadInput(f"{describe(node)} is passed twice, the graph is a ring")

@@ -98,7 +98,7 @@ def load(
         raise BadInput(f"last={last}: {path} has {', '.join(names) or 'none'}{until}")
     if last is None and obstacle:
         cut = f"; last={names[-1]} cuts the net before that" if names else ""
-        after = f"after {names[-1]}" if names else "the image"
+        after = f"after {names[-1]}" if names else "at the image"
         raise BadInput(f"{path}: not a sequence of layers: {after}, {obstacle}{cut}")
     if not layers:
         raise BadInput(f"{path}: has neither filters nor dense layers")
@@ -386,7 +386,7 @@ class _Reader:
         axes, maps = self._axes, self._shape[-1]
         # Before opset 7 an axis told where a constant of fewer axes begins.
         before = node.attributes.get("axis", len(axes) - value.ndim)
-        shape = (1,) * before + value.shape
+        shape = (1,) * min(before, len(axes)) + value.shape
         shape += (1,) * (len(axes) - len(shape))
         wanted = tuple(maps if axis in "CD" else 1 for axis in axes)
         if value.size != 1 and shape != wanted:
