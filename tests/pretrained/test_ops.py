@@ -292,6 +292,14 @@ def test_what_changes_nothing(tmp_path):
     assert net.layers[0].ops[1:] == (Relu(), Pool(2, 1))
 
 
+@pytest.mark.parametrize("opset", [5, 6])
+def test_cast_before_and_after_its_opset_6(tmp_path, opset):
+    # onnxruntime begins at 7.
+    chain, like = Chain(opset=opset).conv(4, 3, (3, 3)), Chain().conv(4, 3, (3, 3))
+    to = "FLOAT" if opset < 6 else TensorProto.FLOAT
+    assert_same(tmp_path, chain.add("Cast", to=to), like)
+
+
 def test_a_relu_behind_its_pool(tmp_path):
     chain = Chain().conv(4, 3, (3, 3)).add("MaxPool", kernel_shape=[3, 3])
     net = assert_same(tmp_path, chain.add("Relu"))

@@ -202,6 +202,7 @@ NODES = {
     "leaky": (("LeakyRelu",), {"alpha": 0.1}, "is nothing that a layer here can be"),
     "unknown": (("Frobnicate",), {}, "is nothing that opset 17 has"),
     "newline": (("Frob\nnicate\x1b[2J",), {}, "(Frob nicate [2J) is nothing that"),
+    "rounded": (("Cast",), {"to": TensorProto.INT32}, "is nothing that a layer here"),
     # Names of what reads nodes are no operations.
     "inner": (("Filter",), {}, "is nothing that opset 17 has"),
     "elsewhere": (("Conv",), {"domain": "com.me"}, "is of com.me, not of ONNX itself"),

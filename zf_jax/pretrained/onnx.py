@@ -15,6 +15,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from onnx import TensorProto
 
 from zf_jax import geometry
 from zf_jax.errors import BadInput
@@ -35,8 +36,12 @@ from zf_jax.layers import (
 from zf_jax.pretrained import graph
 from zf_jax.spec import Input, Spec
 
-# What the image meets that leaves it as it is.
-_NOTHING = {"Cast", "Identity"}
+# What a Cast may lead to that leaves the image as it is; texts before opset 6.
+_FLOATS = {
+    to
+    for name in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
+    for to in (TensorProto.DataType.Value(name), name.encode())
+}
 _SIZE = 224
 
 
@@ -190,7 +195,8 @@ class _Reader:
         Raises:
           BadInput: it does not fit a sequence of layers.
         """
-        if node.op in _NOTHING:
+        to_float = node.op == "Cast" and node.attributes.get("to") in _FLOATS
+        if node.op == "Identity" or to_float:
             return
         if self._shape is None:
             self._begin(node)
