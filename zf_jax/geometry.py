@@ -56,6 +56,18 @@ def slide(length: int, size: int, stride: int, padding: Pair) -> int:
     return (length + sum(padding) - size) // stride + 1
 
 
+def touched(low, high, size: int, stride: int, before: int):
+    """Which windows look at the entries `low` to `high` (half open) of an axis.
+
+    Windows of `size` begin `stride` entries apart, the first one `before` entries
+    ahead of the axis. Whole numbers, or arrays of them.
+
+    Returns:
+      (first, end), half open: the windows' numbers, below 0 and beyond the last too.
+    """
+    return -(-(low + before - size + 1) // stride), (high - 1 + before) // stride + 1
+
+
 def shapes(net: Spec, size: Pair | None = None) -> dict[str, LayerShapes]:
     """The shapes of every layer for images of `size` (the net's own by default).
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from zf_jax.errors import BadInput
-from zf_jax.probes import occlusion
-from zf_jax.transforms import closure
+from zf_jax.probes import occlusion, readings, sweeps
 
 # float32 sums of some hundred terms near 1, added in another order: a few hundred
 # roundings of 6e-8.
@@ -211,27 +210,30 @@ def test_the_sweep_is_one_compiled_call(compilations):
     assert 1 <= len(found) <= 3
 
 
-def test_weights_enter_as_arguments():
+@pytest.mark.parametrize("method", ["incremental", "full"])
+def test_weights_enter_as_arguments(method):
     weights = jnp.asarray(pictures(8 * 8 * 3, 1000))
 
     @jax.jit
     def inner(images):
         return images.reshape(len(images), -1) @ weights
 
-    program = closure.hoist(
-        lambda x: jax.nn.softmax(inner(x)),
-        jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32),
+    count = 1 if method == "incremental" else 8
+    program = readings.prepare(
+        lambda x: jax.nn.softmax(inner(x)), count, (8, 8, 3), jnp.float32
     )
-    lowered = occlusion._full.lower(
+    lowered = getattr(sweeps, method).lower(
         program.apply,
         program.weights,
         jnp.zeros((1, 8, 8, 3)),
         jnp.zeros((1, 1, 1, 1)),
-        occlusion.grid((8, 8), 3, 2),
-        8,
-    ).as_text()
+        squares=occlusion.grid((8, 8), 3, 2),
+        chunk=count,
+        devices=tuple(jax.devices()[:1]),
+    )
+    lowered = lowered.as_text()
     # 192,000 weights as text would take more than 8 characters each.
-    assert len(lowered) < 100_000
+    assert len(lowered) < 200_000
     assert "tensor<192x1000xf32>" in lowered
 
 

@@ -7,63 +7,27 @@ leads beyond). Readings come back on that grid, one per
 position, and are never resized to the image.
 """
 
-import functools
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zf_jax.errors import BadInput
-from zf_jax.layers import Pair, pair
-from zf_jax.transforms import closure
+from zf_jax.layers import Pair
+from zf_jax.probes import readings, sweeps
+from zf_jax.probes.readings import Read
+from zf_jax.probes.squares import Grid, grid
+from zf_jax.transforms import explanation
+from zf_jax.transforms.explanation import Explanation
 
-Read = Callable[[jax.Array], Any]
+__all__ = ["Grid", "Read", "attribution", "explain", "grid", "sweep"]
 
-# Bytes that the values of one chunk may take, by backend: a start, not yet tuned.
-_BUDGET = {"cpu": 64 << 20}
-_BUDGET_ACCELERATOR = 2 << 30
-_LARGEST_CHUNK = 256
-
-
-class Grid(NamedTuple):
-    """Where the squares stand.
-
-    Attributes:
-      rows: row of each square's top edge, pixels.
-      columns: column of each square's left edge, pixels.
-      side: rows and columns of the square.
-    """
-
-    rows: range
-    columns: range
-    side: Pair
-
-
-def grid(shape: Pair, side: int | Pair, stride: int | Pair) -> Grid:
-    """The squares' positions over an image of `shape` (rows, columns).
-
-    Raises:
-      BadInput: side or stride below 1, or larger than the image (a stride only where
-        there is more than one place).
-    """
-    side, stride = pair(side), pair(stride)
-    if min(side) < 1 or min(stride) < 1:
-        raise BadInput(f"side {side}, stride {stride}: both start at 1 pixel")
-    for n, s, t in zip(shape, side, stride, strict=True):
-        if s > n or t > n > s:
-            raise BadInput(
-                f"side {side}, stride {stride}: larger than the image of "
-                f"{shape[0]}x{shape[1]} pixels"
-            )
-    rows, columns = (
-        range(0, math.ceil((n - s) / t) * t + 1, t)
-        for n, s, t in zip(shape, side, stride, strict=True)
-    )
-    return Grid(rows, columns, side)
+# With less to be won than this, the incremental sweep is not worth its overhead.
+_LEAST_GAIN = 1.15
 
 
 def sweep(
@@ -74,7 +38,8 @@ def sweep(
     stride: int | Pair = 8,
     fill: jax.Array | float = 0.0,
     batch_size: int | None = None,
-    method: Literal["full"] = "full",
+    method: Literal["incremental", "full"] = "incremental",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Any:
     """Reads the image with the square at every position, in one compiled call.
 
@@ -94,42 +59,107 @@ def sweep(
         taken off.
         Not in the paper: side, stride and grey.
       batch_size: positions computed together. None takes what fits the backend.
-      method: "full" computes every position from the pixels up.
+      method: "incremental" recomputes only what the square changes: the same numbers,
+        up to the order of float sums (`transforms.incremental`; `explain` tells what it
+        saves). Where it would save next to nothing it is "full", which computes every
+        position from the pixels up.
+      devices: that share the positions; all local ones by default.
 
     Returns:
       The pytree of `read` with leaves [R, S, ...], or [N, R, S, ...] for images: R and
       S are the grid's rows and columns.
 
     Raises:
-      BadInput: side, stride, fill, batch_size or method out of range, or a `read` whose
-        result does not begin with the axis of images.
+      BadInput: side, stride, fill, batch_size or method out of range, images that are
+        no floats, or a `read` that JAX cannot trace, whose result does not begin with
+        the axis of images, that mixes the images of a batch, or that gives NaN for the
+        image itself.
     """
     image = jnp.asarray(image)
     images = image if image.ndim == 4 else image[None]
+    _check(image, batch_size, method)
+    squares = grid(images.shape[1:3], side, stride)
+    fill = _filling(fill, images)
+    devices = tuple(devices or jax.local_devices())
+    devices = devices[: squares.shape[0] * squares.shape[1]]
+    shape, dtype = images.shape[1:], images.dtype
+    program = readings.prepare(read, 1, shape, dtype)
+    readings.check_alone(read, images[0])
+    if method == "incremental" and _planned(program, images, squares, devices).gain < (
+        _LEAST_GAIN
+    ):
+        method = "full"
+    if method == "full":
+        fitting = sweeps.fitting_full(
+            program.apply, program.weights, shape, dtype, devices
+        )
+        batch_size = _even(batch_size or fitting, squares, devices)
+        program = readings.prepare(read, batch_size, shape, dtype)
+    given = program.weights, images, fill
+    if len(devices) > 1:
+        given = jax.device_put(given, _everywhere(devices))
+    swept = sweeps.full if method == "full" else sweeps.incremental
+    leaves, clean = swept(
+        program.apply, *given, squares=squares, chunk=batch_size, devices=devices
+    )
+    structure = jax.tree.structure(program.result)
+    readings.check_clean(jax.tree.unflatten(structure, clean))
+    if image.ndim == 3:
+        leaves = [leaf[0] for leaf in leaves]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def explain(
+    read: Read,
+    image: jax.Array,
+    *,
+    side: int | Pair = 32,
+    stride: int | Pair = 8,
+    devices: Sequence[jax.Device] | None = None,
+) -> Explanation:
+    """What an incremental sweep recomputes, operation by operation; prints as a table.
+
+    Nothing is run. Arguments are those of `sweep`; of the image, shape and dtype alone
+    matter.
+
+    Raises:
+      BadInput: as `sweep` does.
+    """
+    images = image if image.ndim == 4 else image[None]
+    squares = grid(images.shape[1:3], side, stride)
+    program = readings.prepare(read, 1, images.shape[1:], images.dtype)
+    devices = tuple(devices or jax.local_devices())
+    planned = _planned(program, images, squares, devices)
+    return explanation.explain(planned.traced, planned.groups, planned.plans)
+
+
+def _planned(program, images, squares: Grid, devices) -> sweeps.Planned:
+    weights = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
+    return sweeps.plan(
+        program.apply,
+        weights,
+        images.shape[1:],
+        images.dtype,
+        squares,
+        devices[0].platform,
+    )
+
+
+def _check(image: jax.Array, batch_size: int | None, method: str) -> None:
     if image.ndim not in (3, 4):
         raise BadInput(f"image of shape {image.shape}: give [H, W, C] or [N, H, W, C]")
-    if method != "full":
-        raise BadInput(f"method {method!r}: there is 'full'")
-    count, *shape, _ = images.shape
-    squares = grid(tuple(shape), side, stride)
-    total = count * len(squares.rows) * len(squares.columns)
-    if batch_size is None:
-        batch_size = _fitting(read, images)
-    if batch_size < 1:
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise BadInput(
+            f"image of {image.dtype.name}: give floats, as convnet.prepare makes them"
+        )
+    if method not in ("incremental", "full"):
+        raise BadInput(f"method {method!r}: there are 'incremental' and 'full'")
+    if batch_size is not None and batch_size < 1:
         raise BadInput(f"batch_size {batch_size}: starts at 1")
-    chunks = math.ceil(total / batch_size)
-    program = _program(
-        read, (math.ceil(total / chunks), *images.shape[1:]), image.dtype
-    )
-    readings = _full(
-        program.apply, program.weights, images, _filling(fill, images), squares, chunks
-    )
-    if image.ndim == 4:
-        return readings
-    return jax.tree.map(lambda leaf: leaf[0], readings)
 
 
 def _filling(fill, images: jax.Array) -> jax.Array:
+    """[N or 1, H, W, C], or [1, 1, 1, C or 1]."""
     fill = jnp.asarray(fill, images.dtype)
     one = images.shape[1:]
     allowed = ((), one[-1:], one, (*one[:2], 1), images.shape)
@@ -139,61 +169,19 @@ def _filling(fill, images: jax.Array) -> jax.Array:
             f"image {one}"
         )
     fill = fill.reshape((1,) * (4 - fill.ndim) + fill.shape)
-    return jnp.broadcast_to(fill, images.shape) if len(fill) > 1 else fill
+    if fill.shape[1:3] == (1, 1):
+        return fill
+    return jnp.broadcast_to(fill, (len(fill), *one))
 
 
-def _program(read: Read, shape: tuple[int, ...], dtype) -> closure.Hoisted:
-    program = closure.hoist(read, jax.ShapeDtypeStruct(shape, dtype))
-    for leaf in jax.tree.leaves(program.result):
-        if leaf.shape[:1] != shape[:1]:
-            raise BadInput(
-                f"read gives {leaf.shape} for {shape[0]} images: every result must "
-                "begin with the axis of images"
-            )
-    return program
+def _even(chunk: int, squares: Grid, devices) -> int:
+    """A chunk of at most this size that leaves little to be filled up."""
+    share = math.ceil(math.prod(squares.shape) / len(devices))
+    return math.ceil(share / math.ceil(share / chunk))
 
 
-def _fitting(read: Read, images: jax.Array) -> int:
-    """How many positions fit the backend's budget, by the largest value in `read`."""
-    program = _program(read, (1, *images.shape[1:]), images.dtype)
-    example = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-    traced = jax.make_jaxpr(program.apply)(program.weights, example)
-    sizes = [
-        sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
-        for equation in traced.eqns
-    ]
-    largest = max(sizes, default=images[0].nbytes)
-    budget = _BUDGET.get(jax.default_backend(), _BUDGET_ACCELERATOR)
-    return max(1, min(_LARGEST_CHUNK, budget // (4 * largest)))
-
-
-@functools.partial(jax.jit, static_argnames=("apply", "squares", "chunks"))
-def _full(apply, weights, images, fill, squares: Grid, chunks: int):
-    count, height, width, _ = images.shape
-    rows, columns = len(squares.rows), len(squares.columns)
-    total = count * rows * columns
-    size = math.ceil(total / chunks)
-    # The last chunk is filled up with its last position, computed again.
-    places = jnp.minimum(jnp.arange(chunks * size), total - 1).reshape(chunks, size)
-
-    def occlude(place):
-        row = place // columns % rows * squares.rows.step
-        column = place % columns * squares.columns.step
-        down, across = jnp.arange(height), jnp.arange(width)
-        covered = ((down >= row) & (down < row + squares.side[0]))[:, None] & (
-            (across >= column) & (across < column + squares.side[1])
-        )[None, :]
-        which = place // (rows * columns)
-        patch = fill[which] if len(fill) > 1 else fill[0]
-        return jnp.where(covered[..., None], patch, images[which])
-
-    readings = lax.map(lambda chunk: apply(weights, jax.vmap(occlude)(chunk)), places)
-    return jax.tree.map(
-        lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total].reshape(
-            count, rows, columns, *leaf.shape[2:]
-        ),
-        readings,
-    )
+def _everywhere(devices) -> NamedSharding:
+    return NamedSharding(Mesh(np.array(devices), ("places",)), PartitionSpec())
 
 
 def attribution(

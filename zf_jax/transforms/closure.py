@@ -8,7 +8,7 @@ a branch, `lax.scan`, `lax.cond`).
 
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -74,7 +74,7 @@ def _trace(function, examples) -> Hoisted:
     structure = jax.tree.structure(result)
 
     def apply(weights, *arguments):
-        leaves = _evaluate(steps, weights, arguments)
+        leaves = evaluate(steps, weights, arguments)
         return jax.tree.unflatten(structure, leaves)
 
     return Hoisted(apply, traced.consts, result)
@@ -95,12 +95,21 @@ class _Steps(NamedTuple):
 
 def _inline(function, arguments):
     traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    leaves = _evaluate(traced.jaxpr, traced.consts, arguments)
+    leaves = evaluate(traced.jaxpr, traced.consts, arguments)
     return jax.tree.unflatten(jax.tree.structure(result), leaves)
 
 
-def _evaluate(jaxpr: Jaxpr | _Steps, consts, arguments) -> list[jax.Array]:
-    """Runs a jaxpr, with the jaxprs of nested jit calls run in its place."""
+# Calls of jit, by the parameter that holds what is called.
+_JIT = {"jit": "jaxpr", "pjit": "jaxpr"}
+
+
+def evaluate(
+    jaxpr: Jaxpr | _Steps,
+    consts: Sequence[jax.Array],
+    arguments: Sequence[jax.Array],
+    inlined: Mapping[str, str] = _JIT,
+) -> list[jax.Array]:
+    """Runs a jaxpr, with the jaxprs of the `inlined` calls run in their place."""
     values = dict(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, arguments, strict=True))
 
@@ -109,11 +118,11 @@ def _evaluate(jaxpr: Jaxpr | _Steps, consts, arguments) -> list[jax.Array]:
 
     for equation in jaxpr.eqns:
         inputs = [read(atom) for atom in equation.invars]
-        nested = equation.params.get("jaxpr")
-        if equation.primitive.name in ("jit", "pjit") and isinstance(
-            nested, ClosedJaxpr
-        ):
-            outputs = _evaluate(nested.jaxpr, nested.consts, inputs)
+        nested = equation.params.get(inlined.get(equation.primitive.name))
+        if isinstance(nested, ClosedJaxpr):
+            outputs = evaluate(nested.jaxpr, nested.consts, inputs, inlined)
+        elif isinstance(nested, Jaxpr):
+            outputs = evaluate(nested, (), inputs, inlined)
         else:
             params = equation.primitive.get_bind_params(equation.params)
             outputs = equation.primitive.bind(*inputs, **params)
