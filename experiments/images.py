@@ -95,7 +95,7 @@ class Photographs:
             print(f"skipped {reason}", file=sys.stderr)
         if not self.paths:
             raise BadInput(f"--images: none of {len(found)} files can be read")
-        self.title = f"{len(self.paths)} photographs"
+        self.title = f"{len(self.paths)} photograph{'s' * (len(self.paths) > 1)}"
         self.names = _distinct([path.stem for path in self.paths])
         self._frame = functools.lru_cache(maxsize=64)(self._read)
 

@@ -106,7 +106,7 @@ def test_features_of_patterns_and_files(here, tmp_path, monkeypatch, images, cou
     assert ran.code == 0, ran.err
     assert titles == [
         "trunk, conv1: projections (deconvnet) and patches of the "
-        f"{min(count, 2)} strongest of {count} photographs"
+        f"{min(count, 2)} strongest of {count} photograph{'s' * (count > 1)}"
     ]
 
 
