@@ -113,10 +113,19 @@ def _beyond(name: str, dtype):
     """What a pool finds beyond the map."""
     if name == "reduce_window_sum":
         return 0
-    floating = jnp.issubdtype(dtype, jnp.floating)
-    if name == "reduce_window_min":
-        return np.inf if floating else jnp.iinfo(dtype).max
-    return -np.inf if floating else jnp.iinfo(dtype).min
+    least = name == "reduce_window_min"
+    if dtype == jnp.bool:
+        return least
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.inf if least else -np.inf
+    return jnp.iinfo(dtype).max if least else jnp.iinfo(dtype).min
+
+
+def _number(atom):
+    """A scalar that the program holds; None for what is computed."""
+    if not isinstance(atom, Literal):
+        return None
+    return atom.val.item() if hasattr(atom.val, "item") else atom.val
 
 
 def _pool(plan, equation):
@@ -125,10 +134,9 @@ def _pool(plan, equation):
     if not window or len(equation.invars) > 2:
         return None
     if name == "reduce_window":
-        beyond = equation.invars[1]
-        if not isinstance(beyond, Literal):
+        fill = _number(equation.invars[1])
+        if fill is None:
             return None
-        fill = beyond.val.item() if hasattr(beyond.val, "item") else beyond.val
     else:
         fill = _beyond(name, out.dtype)
     padding, spans, regions = list(params["padding"]), [], []
@@ -173,7 +181,8 @@ def _slice(plan, equation):
 def _pad(plan, equation):
     (atom, window), beyond = _windowed(plan, equation), equation.invars[1]
     config, out = list(equation.params["padding_config"]), equation.outvars[0].aval
-    if not window or plan.changes(beyond):
+    fill = _number(beyond)
+    if not window or fill is None:
         return None
     spans, regions = [], []
     for axis, span in zip(window.axes, window.spans, strict=True):
@@ -185,8 +194,8 @@ def _pad(plan, equation):
         spans.append(moved)
         config[axis] = (0, 0, 0)
     window = Window(window.axes, tuple(spans))
-    # Where padding takes entries away, the window may reach beyond what is left.
-    getters = [plan.surrounded(atom, regions), plan.clean(beyond)]
+    # The new window may reach beyond the old map: there it holds padding.
+    getters = [plan.surrounded(atom, regions, fill), plan.clean(beyond)]
     return window, lambda run: [lax.pad(*(get(run) for get in getters), config)]
 
 
