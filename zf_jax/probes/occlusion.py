@@ -80,15 +80,14 @@ def sweep(
     _check(image, batch_size, method)
     squares = grid(images.shape[1:3], side, stride)
     fill = _filling(fill, images)
-    devices = tuple(devices or jax.local_devices())
+    chosen, devices = bool(devices), tuple(devices or jax.local_devices())
     devices = devices[: squares.shape[0] * squares.shape[1]]
     shape, dtype = images.shape[1:], images.dtype
     program = readings.prepare(read, 1, shape, dtype)
     readings.check_alone(read, images[0])
-    if method == "incremental" and _planned(program, images, squares, devices).gain < (
-        _LEAST_GAIN
-    ):
-        method = "full"
+    if method == "incremental":
+        planned = _planned(program, shape, dtype, squares, devices)
+        method = "full" if planned.gain < _LEAST_GAIN else "incremental"
     if method == "full":
         fitting = sweeps.fitting_full(
             program.apply, program.weights, shape, dtype, devices
@@ -96,7 +95,7 @@ def sweep(
         batch_size = _even(batch_size or fitting, squares, devices)
         program = readings.prepare(read, batch_size, shape, dtype)
     given = program.weights, images, fill
-    if len(devices) > 1:
+    if len(devices) > 1 or chosen:
         given = jax.device_put(given, _everywhere(devices))
     swept = sweeps.full if method == "full" else sweeps.incremental
     leaves, clean = swept(
@@ -120,28 +119,25 @@ def explain(
     """What an incremental sweep recomputes, operation by operation; prints as a table.
 
     Nothing is run. Arguments are those of `sweep`; of the image, shape and dtype alone
-    matter.
+    matter: a `jax.ShapeDtypeStruct` will do.
 
     Raises:
       BadInput: as `sweep` does.
     """
-    images = image if image.ndim == 4 else image[None]
-    squares = grid(images.shape[1:3], side, stride)
-    program = readings.prepare(read, 1, images.shape[1:], images.dtype)
+    image = jax.eval_shape(jnp.asarray, image)
+    _check(image, None, "incremental")
+    shape, dtype = image.shape[-3:], image.dtype
+    squares = grid(shape[:2], side, stride)
+    program = readings.prepare(read, 1, shape, dtype)
     devices = tuple(devices or jax.local_devices())
-    planned = _planned(program, images, squares, devices)
+    planned = _planned(program, shape, dtype, squares, devices)
     return explanation.explain(planned.traced, planned.groups, planned.plans)
 
 
-def _planned(program, images, squares: Grid, devices) -> sweeps.Planned:
+def _planned(program, shape, dtype, squares: Grid, devices) -> sweeps.Planned:
     weights = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
     return sweeps.plan(
-        program.apply,
-        weights,
-        images.shape[1:],
-        images.dtype,
-        squares,
-        devices[0].platform,
+        program.apply, weights, shape, dtype, squares, devices[0].platform
     )
 
 

@@ -117,15 +117,20 @@ def incremental(
 def _windows(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     """The leaves of all places of a plan, [T, ...]."""
     kept, total = plan.keep(clean), math.ceil(len(plan.numbers) / len(devices))
-    chunk = min(chunk or _fitting(costs.largest(plan), devices), total)
+    behind = _fitting(costs.largest_behind(plan), devices)
+    chunk = chunk or min(behind, _fitting(costs.largest(plan), devices))
+    chunk = min(chunk, total)
     chunk = math.ceil(total / math.ceil(total / chunk))
-    together = max(1, min(_BLOCK, total) // chunk)
+    together = max(1, min(_BLOCK, behind, total) // chunk)
 
     def block(numbers):
         numbers = numbers.reshape(together, chunk, -1)
         windows = jax.vmap(lambda place: plan.windows(clean, kept, place, fill))
         seam = jax.tree.map(_flat, lax.map(windows, numbers))
-        leaves = jax.vmap(lambda values: plan.rest(clean, kept, values))(seam)
+        rest = jax.vmap(
+            lambda values: plan.rest(clean, kept, values), axis_size=together * chunk
+        )
+        leaves = rest(seam)
         return [leaf[:, 0] for leaf in leaves]
 
     return _over(block, plan.numbers, together * chunk, devices)

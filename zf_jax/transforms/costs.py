@@ -75,7 +75,7 @@ def share(step: Step) -> float:
 
 def largest_value(traced: Program) -> int:
     """Bytes that the function holds at once on one image, roughly."""
-    return max(4 * _bytes(equation) for equation in traced.equations)
+    return max((4 * _bytes(e) for e in traced.equations), default=1)
 
 
 def largest(plan: Plan) -> int:
@@ -85,8 +85,18 @@ def largest(plan: Plan) -> int:
     return int(max(sizes, default=1))
 
 
+def largest_behind(plan: Plan) -> int:
+    """Bytes that a place holds at once behind its windows, roughly."""
+    done = max((4 * _bytes(step.equation) for step in plan.behind), default=0)
+    return done + _size(plan.live)
+
+
 def _bytes(equation) -> int:
-    return sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)
+    return _size(equation.outvars)
+
+
+def _size(variables) -> int:
+    return sum(v.aval.size * v.aval.dtype.itemsize for v in variables)
 
 
 class _Profile(NamedTuple):

@@ -127,6 +127,16 @@ class Plan:
         variables = dict.fromkeys(a for a in used if not isinstance(a, Literal))
         return [atom for atom in variables if atom in before and self.changes(atom)]
 
+    @property
+    def live(self) -> list:
+        """The variables that `windows` gives and `rest` goes on from."""
+        return self._live
+
+    @property
+    def behind(self) -> list[Step]:
+        """The steps that `rest` does."""
+        return self.steps[self._split :]
+
     # Running.
 
     def keep(self, clean: dict) -> list:
