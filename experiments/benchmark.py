@@ -3,6 +3,8 @@
     pip install -e '.[reference]'
     python -m experiments.benchmark --bench=training --json=runs/training.json
     python -m experiments.benchmark --bench=photographs --spec=vgg16
+    python -m experiments.benchmark --bench=occlusion --spec=zfnet --stride=8
+    python -m experiments.benchmark --bench=occlusion --spec=vgg16 --stride=16
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
 medians and their ratio. Machines are noisy: quote the ratio.
@@ -18,12 +20,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benches import photographs, timing, training
+from experiments.benches import occlusion, photographs, timing, training
 from launch import script
 
-for _each in (timing, training):
+for _each in (timing, training, occlusion):
     flags.adopt_module_key_flags(_each)
-_BENCHES = {"training": training.bench, "photographs": photographs.bench}
+_BENCHES = {
+    "training": training.bench,
+    "photographs": photographs.bench,
+    "occlusion": occlusion.bench,
+}
 _BENCH = flags.DEFINE_enum("bench", None, list(_BENCHES), "what to measure")
 _JSON = flags.DEFINE_string("json", None, "file for the figures")
 _SPEC = flags.DEFINE_string("spec", "zfnet", "net")
@@ -44,6 +50,8 @@ def _machine() -> dict[str, str]:
 
 def main() -> list[pathlib.Path]:
     """Measures, prints a table, writes the JSON."""
+    # A first run counts its compilation.
+    jax.config.update("jax_enable_compilation_cache", False)
     measured = _BENCHES[_BENCH.value]()
     if _JSON.value is None:
         return []

@@ -47,6 +47,15 @@ _OTHERS = flags.DEFINE_integer("others", 8, "images beside in (c), 0 for none")
 _CHUNK = flags.DEFINE_integer(
     "chunk", None, "places computed together; found if unset", lower_bound=1
 )
+_METHOD = flags.DEFINE_enum(
+    "method",
+    "incremental",
+    ["incremental", "full"],
+    "recompute what the square changes, or all from the pixels up; the numbers agree",
+)
+_EXPLAIN = flags.DEFINE_bool(
+    "explain", False, "print what is recomputed, operation by operation"
+)
 
 
 def main() -> list[pathlib.Path]:
@@ -66,6 +75,9 @@ def main() -> list[pathlib.Path]:
     if not known.labels:
         print(f"{known.net.name} has no classes: no panels (d) and (e)")
     written = []
+    if _EXPLAIN.value:
+        size = {"side": _SIDE.value, "stride": _STRIDE.value}
+        print(occlusion.explain(read, looked_at[0].image, **size))
     for one in script.progress(looked_at, desc="occlusion"):
         readings = occlusion.sweep(
             read,
@@ -74,6 +86,7 @@ def main() -> list[pathlib.Path]:
             stride=_STRIDE.value,
             fill=_grey(known.net),
             batch_size=_CHUNK.value,
+            method=_METHOD.value,
         )
         own = gallery.strongest(read_maps, [one.image[None]], k=1)[layer]
         clean = _clean(read, one.image[None])

@@ -37,15 +37,20 @@ class Measured(NamedTuple):
         return f"{self.median:8.3f} s ({spread}), first {self.first:.1f} s"
 
 
+def once(run: Callable[[], None]) -> float:
+    """Seconds that one run takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
 def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
     """Every side once by itself, then in turn: one more warm-up, then --runs."""
     seconds = {name: [] for name in sides}
     peak = {}
     for _ in script.progress(range(_RUNS.value + 2), desc="runs"):
         for name, run in sides.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(once(run))
             peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {name: Measured(s[2:], s[0], peak[name]) for name, s in seconds.items()}
 
