@@ -348,6 +348,9 @@ def total(images):
         ({"batch_size": -1}, "batch_size -1"),
         ({"image": np.zeros((8, 6), np.float32)}, "image of shape"),
         ({"image": np.zeros((1, 1, 8, 6, 3), np.float32)}, "image of shape"),
+        ({"image": np.zeros((0, 8, 6, 3), np.float32)}, "image of shape"),
+        ({"image": np.zeros((8, 6, 3), np.uint8)}, "image of uint8: give floats"),
+        ({"image": np.zeros((8, 6, 3), bool)}, "image of bool: give floats"),
         ({"read": lambda images: images.sum()}, "axis of images"),
         ({"read": lambda images: {"a": total(images), "b": images[0]}}, "axis of"),
     ],
@@ -357,6 +360,24 @@ def test_sweep_refuses(change, message):
     given |= change
     with pytest.raises(BadInput, match=message) as error:
         occlusion.sweep(given.pop("read"), given.pop("image"), **given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"side": 9}, "larger than the image of 8x6"),
+        ({"stride": 0}, "stride"),
+        ({"image": np.zeros((8, 6), np.float32)}, "image of shape"),
+        ({"image": np.zeros((8, 6, 3), np.uint8)}, "image of uint8: give floats"),
+        ({"read": lambda images: images.sum()}, "axis of images"),
+    ],
+)
+def test_explain_refuses_the_same(change, message):
+    given = {"read": total, "image": pictures(8, 6, 3), "side": 3, "stride": 2}
+    given |= change
+    with pytest.raises(BadInput, match=message) as error:
+        occlusion.explain(given.pop("read"), given.pop("image"), **given)
     assert "\n" not in str(error.value)
 
 

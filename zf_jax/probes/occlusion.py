@@ -142,7 +142,7 @@ def _planned(program, shape, dtype, squares: Grid, devices) -> sweeps.Planned:
 
 
 def _check(image: jax.Array, batch_size: int | None, method: str) -> None:
-    if image.ndim not in (3, 4):
+    if image.ndim not in (3, 4) or 0 in image.shape:
         raise BadInput(f"image of shape {image.shape}: give [H, W, C] or [N, H, W, C]")
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise BadInput(

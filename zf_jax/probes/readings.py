@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,6 +42,12 @@ def prepare(read: Read, count: int, shape, dtype) -> closure.Hoisted:
         raise BadInput(
             f"read cannot be traced by JAX, its code needs values ({reason}): use "
             "jax.numpy in it, and no branches on values"
+        ) from None
+    except flax.errors.TraceContextError as error:
+        reason = str(error).split(" (http")[0]
+        raise BadInput(
+            f"read changes its own state ({reason}): put the model into evaluation "
+            "mode, as with model.eval()"
         ) from None
     leaves = jax.tree.leaves(program.result)
     if not leaves:
@@ -86,7 +93,7 @@ def check_alone(read: Read, image: jax.Array) -> None:
 
 @jax.jit(static_argnames=("one", "two"))
 def _alone_and_beside(one, two, weights_one, weights_two, image):
-    """The readings of an image and of a very different one, each alone, and together."""
+    """The readings of an image and of a very different one, alone and together."""
     # Different from one that is the same everywhere, too.
     ramp = jnp.linspace(0, 1, image.shape[0], dtype=image.dtype)[:, None, None]
     images = jnp.stack([image, image[::-1, ::-1] * 0.25 + ramp])
