@@ -127,8 +127,8 @@ def test_where_much_is_won_it_is_incremental(quick, monkeypatch):
     assert varies(got)
 
 
-# Ours, optimised, as they are used. AlexNet has groups and contrast normalisation before
-# the pool, VGG16 small filters alone: its trunk at half the size, with a linear head.
+# Ours, optimised, as they are used. AlexNet has groups, and its contrast normalisation
+# ahead of the pool; VGG16 is deep: its trunk at half the size, with a linear head.
 def _vgg16():
     net = spec.VGG16
     head = layers.Layer("layer14", (layers.Flatten(), layers.Dense(10)))
