@@ -101,7 +101,21 @@ def load() -> Known:
     """
     if (_CHECKPOINT.value is None) == (_ONNX.value is None):
         raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
-    known = _from_onnx() if _ONNX.value else _from_checkpoint()
+    if _ONNX.value:
+        return _as_asked(_from_onnx())
+    return of_run(_CHECKPOINT.value, _STEP.value)
+
+
+def of_run(workdir: str | pathlib.Path, step: int | None = None) -> Known:
+    """The net of a training run after so many steps, the newest by default."""
+    about, params, _ = checkpoint.load(workdir, step)
+    net = about.net.upto(_LAST.value) if _LAST.value else about.net
+    params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
+    return _as_asked(Known(net, params, about.labels, about.resize, about.dataset))
+
+
+def _as_asked(known: Known) -> Known:
+    """With the size, the names and the rule that the flags give."""
     if _SIZE.value:
         known = known._replace(resize=_SIZE.value)
         if known.crop and _SIZE.value < max(known.crop):
@@ -110,13 +124,6 @@ def load() -> Known:
                 f"{known.crop[1]} pixels; give as many, or cut it with --last"
             )
     return known._replace(labels=_labels(known), rule=_RULE.value)
-
-
-def _from_checkpoint() -> Known:
-    about, params, _ = checkpoint.load(_CHECKPOINT.value, _STEP.value)
-    net = about.net.upto(_LAST.value) if _LAST.value else about.net
-    params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
-    return Known(net, params, about.labels, about.resize, about.dataset)
 
 
 def _from_onnx() -> Known:

@@ -34,7 +34,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "where TFDS keeps data sets")
 _WORKDIR = flags.DEFINE_string("workdir", None, "where the run is kept")
 _KEEP = flags.DEFINE_list(
     "keep",
-    ["1", "2", "5", "10", "20", "30", "40", "64"],
+    [str(epoch) for epoch in checkpoint.FIG_4],
     "epochs whose checkpoints stay for good (fig. 4's); else the newest two",
 )
 _SAVE_MINUTES = flags.DEFINE_float("save_minutes", 30, "between saves in an epoch")

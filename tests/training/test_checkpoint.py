@@ -102,6 +102,16 @@ def test_relative_paths_and_home(saved, monkeypatch):
     assert checkpoint.load(f"~/{saved.name}").step == 12
 
 
+def test_epochs_that_are_kept(copy):
+    # Six steps an epoch; what a Ctrl-C left inside of one is no column of fig. 4.
+    assert checkpoint.epochs(copy) == {1: 6, 2: 12}
+    shutil.copytree(copy / "checkpoints" / "12", copy / "checkpoints" / "62")
+    shutil.copytree(copy / "checkpoints" / "12", copy / "checkpoints" / "60")
+    assert checkpoint.epochs(copy) == {1: 6, 2: 12, 10: 60}
+    assert list(checkpoint.epochs(copy / "checkpoints")) == [1, 2, 10]
+    assert "no such folder" in line(checkpoint.epochs, copy / "nowhere")
+
+
 ELSEWHERE = """
 import sys
 import jax

@@ -22,6 +22,8 @@ from zf_jax.errors import BadInput
 from zf_jax.training.step import State
 
 LAYOUT = 1
+# Columns of the paper's fig. 4.
+FIG_4 = (1, 2, 5, 10, 20, 30, 40, 64)
 _FOLDER = "checkpoints"
 
 
@@ -138,6 +140,28 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
       BadInput: no checkpoint there, one half-written or damaged, of an older layout,
         or whose weights do not fit its spec.
     """
+    folder, steps = _finished(folder)
+    step = steps[-1] if step is None else step
+    if step not in steps:
+        raise BadInput(f"step {step}: {folder} has {', '.join(map(str, steps))}")
+    about = _about(folder, step)
+    params = _restore_params(folder / str(step), about.net)
+    return Restored(about, params, step)
+
+
+def epochs(folder: str | pathlib.Path) -> dict[int, int]:
+    """The kept checkpoints that end an epoch: the step of each by its epoch, in order.
+
+    Raises:
+      BadInput: as `load`.
+    """
+    folder, steps = _finished(folder)
+    length = _about(folder, steps[-1]).steps_per_epoch
+    return {step // length: step for step in steps if step % length == 0}
+
+
+def _finished(folder: str | pathlib.Path) -> tuple[pathlib.Path, list[int]]:
+    """Where the checkpoints of a run are, and their steps in order."""
     given = pathlib.Path(folder).expanduser().resolve()
     folder = given / _FOLDER if (given / _FOLDER).is_dir() else given
     if not folder.is_dir():
@@ -148,12 +172,7 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
             f"checkpoint {given}: holds no finished checkpoint; give the --workdir "
             "of a training run"
         )
-    step = steps[-1] if step is None else step
-    if step not in steps:
-        raise BadInput(f"step {step}: {folder} has {', '.join(map(str, steps))}")
-    about = _about(folder, step)
-    params = _restore_params(folder / str(step), about.net)
-    return Restored(about, params, step)
+    return folder, steps
 
 
 def _restore_params(where: pathlib.Path, net: spec.Spec) -> dict:
