@@ -112,6 +112,52 @@ def test_negative_values_and_the_filled_up_batch():
     assert_same(best["maps"], oracle(images, 5))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_devices_give_the_same_bit_for_bit(read_maps, count):
+    images, devices = pictures(22), jax.devices()
+    want = gallery.strongest(read_maps, in_batches(images, 8), devices=devices[:4])
+    got = gallery.strongest(read_maps, in_batches(images, 8), devices=devices[:count])
+    for layer in want:
+        assert_same(got[layer], want[layer])
+
+
+def test_the_order_of_the_images_gives_the_same(read_maps):
+    images = pictures(20)
+    order = np.random.default_rng(1).permutation(20)
+    want = gallery.strongest(read_maps, in_batches(images, 8), k=4)
+    got = gallery.strongest(read_maps, in_batches(images[order], 8), k=4)
+    for layer in want:
+        np.testing.assert_array_equal(got[layer].values, want[layer].values)
+        # Where several images are silent, the lower number is another image's.
+        unique = np.asarray(want[layer].values) > 0
+        back = order[np.asarray(got[layer].images)]
+        np.testing.assert_array_equal(
+            back[unique], np.asarray(want[layer].images)[unique]
+        )
+        assert unique.mean() > 0.5
+
+
+def test_a_pass_goes_on_where_it_was_interrupted(read_maps):
+    images, kept = pictures(19), None
+    for each in gallery.gather(read_maps, in_batches(images, 4), k=3):
+        kept = jax.tree.map(np.asarray, each)
+        if kept.seen == 12:
+            break
+    rest = gallery.gather(read_maps, in_batches(images[12:], 4), k=3, begin=kept)
+    *_, last = rest
+    assert last.seen == 19
+    want = gallery.strongest(read_maps, in_batches(images, 4), k=3)
+    for layer in want:
+        assert_same(last.best[layer], want[layer])
+
+
+def test_a_pass_of_something_else_is_not_gone_on_from(read_maps):
+    images = pictures(4)
+    (kept,) = gallery.gather(read_maps, [images], k=3)
+    with pytest.raises(BadInput, match=r"begin: .*\(4, 3\).*\(4, 2\)"):
+        next(gallery.gather(read_maps, [images], k=2, begin=kept))
+
+
 def test_fewer_images_than_k():
     images = np.arange(1.0, 4.0, dtype=np.float32).reshape(3, 1, 1, 1)
     best = gallery.strongest(plain, in_batches(images, 2), k=5)["maps"]

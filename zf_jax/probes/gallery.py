@@ -1,124 +1,40 @@
 """The gallery (fig. 2): the images that excite a map most, and what in them does.
 
-The strongest activations are gathered in one pass over a data set. `Strongest` is a
-commutative monoid (`nothing`, `merge`): any split of the data into batches, in any
-order, gives the same answer.
+The strongest activations are gathered in one pass over a data set (`strongest.py`),
+then projected, each from its own cone of the net alone.
 """
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
+from zf_jax.probes.strongest import (
+    Pass,
+    Strongest,
+    gather,
+    merge,
+    nothing,
+    of_batch,
+    strongest,
+)
 from zf_jax.spec import Spec
-from zf_jax.transforms import closure
 
-
-class Strongest(NamedTuple):
-    """The k images that excite each map of a layer most, strongest first.
-
-    An image counts once a map, with its strongest position; equal values stand in the
-    order of the images. Where there are fewer than k images: value -inf, image -1.
-
-    Attributes:
-      values: [C, K] float32, the activations.
-      images: [C, K] int32, index in the data set.
-      positions: [C, K, 2] int32, (row, column) in the map; 0 for dense layers.
-    """
-
-    values: jax.Array
-    images: jax.Array
-    positions: jax.Array
-
-
-def nothing(channels: int, k: int) -> Strongest:
-    """The neutral element of `merge`: no image seen."""
-    return Strongest(
-        jnp.full((channels, k), -jnp.inf, jnp.float32),
-        jnp.full((channels, k), -1, jnp.int32),
-        jnp.zeros((channels, k, 2), jnp.int32),
-    )
-
-
-def of_batch(maps: jax.Array, images: jax.Array) -> Strongest:
-    """Every image of a batch with its strongest position in each map.
-
-    Args:
-      maps: [N, H, W, C] or [N, D].
-      images: [N] int, each image's index in the data set; -1 for what is none.
-    """
-    count, *places, channels = maps.shape
-    flat = maps.astype(jnp.float32).reshape(count, -1, channels)
-    values = jnp.where((images >= 0)[:, None], flat.max(axis=1), -jnp.inf)
-    at = jnp.unravel_index(flat.argmax(axis=1), tuple(places) if places else (1, 1))
-    positions = jnp.stack(at, axis=-1).astype(jnp.int32)
-    images = jnp.broadcast_to(images.astype(jnp.int32), (channels, count))
-    return Strongest(values.T, images, positions.swapaxes(0, 1))
-
-
-def merge(one: Strongest, other: Strongest, k: int) -> Strongest:
-    """The k strongest of both."""
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), one, other)
-    values, images, rows, columns = lax.sort(
-        (-both.values, both.images, both.positions[..., 0], both.positions[..., 1]),
-        num_keys=2,
-    )
-    return Strongest(
-        -values[:, :k], images[:, :k], jnp.stack([rows, columns], axis=-1)[:, :k]
-    )
-
-
-def strongest(
-    read_maps: Callable[[jax.Array], dict[str, jax.Array]],
-    batches: Iterable[np.ndarray],
-    *,
-    k: int = 9,
-) -> dict[str, Strongest]:
-    """The k strongest images of every map, in one pass for all layers.
-
-    `read_maps` is compiled once per function, as in `occlusion.sweep`.
-
-    Args:
-      read_maps: a batch [N, ...] to the maps of each layer, [N, H, W, C] or [N, D].
-      batches: of one size but for the last, in the data set's order.
-      k: how many.
-
-    Raises:
-      BadInput: no batches, or k below 1.
-    """
-    if k < 1:
-        raise BadInput(f"k {k}: starts at 1")
-    best, seen, size = None, 0, None
-    for batch in batches:
-        size = size or len(batch)
-        images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
-        seen += len(batch)
-        # The last batch is filled up, so that it compiles nothing new.
-        missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-        batch = np.pad(batch, missing)
-        read = closure.hoist(read_maps, jax.ShapeDtypeStruct(batch.shape, batch.dtype))
-        if best is None:
-            best = {
-                name: nothing(maps.shape[-1], k) for name, maps in read.result.items()
-            }
-        best = _absorb(read.apply, read.weights, best, batch, images, k)
-    if best is None:
-        raise BadInput("batches: there are none, so no image is the strongest")
-    return best
-
-
-@functools.partial(jax.jit, static_argnames=("apply", "k"), donate_argnames="best")
-def _absorb(apply, weights, best, batch, images, k: int):
-    maps = apply(weights, batch)
-    return {name: merge(best[name], of_batch(maps[name], images), k) for name in best}
+__all__ = [
+    "Pass",
+    "Strongest",
+    "gather",
+    "merge",
+    "nothing",
+    "of_batch",
+    "project",
+    "strongest",
+]
 
 
 def project(
