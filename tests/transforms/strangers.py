@@ -199,8 +199,13 @@ class _Linen(nn.Module):
 
 def linen(train=False):
     """Flax's linen; in training mode its batch norm mixes the images."""
-    model = _Linen()
-    variables = model.init(jax.random.key(0), jnp.zeros((1, *SHAPE)))
+    model, draw = _Linen(), Draws(20)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *SHAPE)))
+    # Kernels, and vectors: variances among them.
+    variables = jax.tree.map(
+        lambda leaf: (draw.kernel if leaf.ndim > 1 else draw.positive)(*leaf.shape),
+        shapes,
+    )
     if not train:
         return functools.partial(model.apply, variables)
     rngs = {"dropout": jax.random.key(1)}
@@ -224,6 +229,7 @@ class _Nnx(nnx.Module):
         return {"logits": self.linear(x.mean(axis=(1, 2))), "map": x}
 
 
+@functools.cache
 def nnx_module():
     """Flax's nnx: the module itself is the function."""
     return _Nnx(nnx.Rngs(0))

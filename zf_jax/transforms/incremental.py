@@ -323,6 +323,42 @@ class Plan:
         cut = self._cutter(len(shape), starts, sizes)
         return lambda run: cut(run, run.kept[number])
 
+    def outside(self, atom, window: Window) -> Getter:
+        """The sum over the window's axes of a clean value outside of the window.
+
+        Added up, not taken off the sum of all, which would lose small values next to
+        large ones that the patch covers, and all of them next to infinite ones.
+        """
+        rank, parts = atom.aval.ndim, []
+        for i, (axis, region) in enumerate(
+            zip(window.axes, window.regions, strict=True)
+        ):
+            # Ahead of the window or behind it along this axis, within it along those
+            # before, anywhere along those after.
+            within, after = window.axes[:i], window.axes[i + 1 :]
+            sizes = list(window.cut(atom.aval.shape))
+            for each in (axis, *after):
+                sizes[each] = 1
+            starts = {a: window.regions[j].first for j, a in enumerate(within)}
+            for end, back in (
+                (region.first, False),
+                (region.first + region.size, True),
+            ):
+                number = self._keep(
+                    ("outside", atom, axis, after, back),
+                    _running_sum(atom, axis, after, back),
+                )
+                cut = self._cutter(rank, starts | {axis: end}, sizes)
+                parts.append((number, cut, within))
+
+        def get(run: Run):
+            return sum(
+                cut(run, run.kept[number]).sum(within, keepdims=True)
+                for number, cut, within in parts
+            )
+
+        return get
+
     def onto(self, atom, window: Window, shape: Sequence[int]) -> Getter | None:
         """An operand on the window of an elementwise result of `shape`; None if not."""
         own = atom.aval.shape
@@ -427,3 +463,20 @@ def _padder(atom, pads, fill) -> Callable[[dict], jax.Array]:
         return lax.pad(value, jnp.asarray(fill, value.dtype), pads)
 
     return pad
+
+
+def _running_sum(atom, axis: int, after, back: bool) -> Callable[[dict], jax.Array]:
+    """Sums along an axis of what lies ahead of each entry, or from it on if `back`."""
+
+    def add_up(clean: dict) -> jax.Array:
+        value = program.value_of(atom, clean)
+        # Sums of half precision would not be those of a whole reduction.
+        dtype = jnp.promote_types(value.dtype, jnp.float32)
+        exact = jnp.issubdtype(value.dtype, jnp.integer)
+        value = value.sum(after, keepdims=True, dtype=value.dtype if exact else dtype)
+        pads = [(0, 0, 0)] * value.ndim
+        pads[axis] = (0, 1, 0) if back else (1, 0, 0)
+        zero = jnp.zeros((), value.dtype)
+        return lax.pad(lax.cumsum(value, axis, reverse=back), zero, pads)
+
+    return add_up

@@ -223,13 +223,17 @@ def _reduce(plan, equation):
         return _apply(plan, equation, kept, [plan.value(atom)])
     if equation.primitive.name != "reduce_sum" or not set(window.axes) <= set(gone):
         return None
-    # The sum of what changed, and the rest from before.
-    value, before = plan.value(atom), plan.around(atom, window.axes, window.regions)
-    total, bind = plan.clean(equation.outvars[0]), plan.bind(equation)
+    # The sum of what may have changed, and of the rest as it was.
+    value, rest, bind = (
+        plan.value(atom),
+        plan.outside(atom, window),
+        plan.bind(equation),
+    )
 
     def compute(run):
-        (change,) = bind(run, [value(run) - before(run)])
-        return [total(run) + change]
+        (inside,) = bind(run, [value(run)])
+        (outside,) = bind(run, [rest(run).astype(atom.aval.dtype)])
+        return [inside + outside]
 
     return None, compute
 
