@@ -14,6 +14,7 @@ import numpy as np
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
+from zf_jax.probes import controls
 from zf_jax.probes.strongest import (
     Pass,
     Strongest,
@@ -47,6 +48,7 @@ def project(
     maps: Sequence[int] | None = None,
     rule: deconvnet.Rule = "deconvnet",
     batch_size: int | None = None,
+    control: controls.Control | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The strongest images' patches and their projections, cut to what the unit sees.
 
@@ -67,6 +69,7 @@ def project(
       maps: which maps, all by default.
       rule: what the ReLU does on the way down.
       batch_size: projections computed together. None takes what fits a budget.
+      control: what is changed before a unit is projected (`controls.py`).
 
     Returns:
       patches, projections: both [M, K, h, w, C] float32, zero where `best` has no
@@ -91,7 +94,7 @@ def project(
     size = tuple(map(min, field.size, net.input.size))
     shape = (len(chosen), values.shape[1], *size, net.input.channels)
     patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
-    look = _Look(net, params, layer, rule)
+    look = _Look(net, params, layer, rule, control)
     batch_size = batch_size or look.fitting()
     # By image, so that each is read once.
     order = np.argsort(indices[chosen[rows], ranks], kind="stable")
@@ -120,8 +123,9 @@ _BUDGET = 512 << 20
 class _Look:
     """Projects units of one layer, from their cones or from whole images."""
 
-    def __init__(self, net: Spec, params: dict, layer: str, rule: deconvnet.Rule):
+    def __init__(self, net: Spec, params: dict, layer: str, rule, control):
         self._net, self._params, self._layer, self._rule = net, params, layer, rule
+        self._control = control
         self._cone = None
         if not any(isinstance(each.filter, Dense) for each in net.layers):
             self._cone = geometry.cone(net, layer)
@@ -170,6 +174,7 @@ class _Look:
             channels,
             at,
             inside,
+            self._control,
             layer=self._layer,
             rule=self._rule,
         )
@@ -214,12 +219,18 @@ def _cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def _project(net: Spec, params, images, channels, positions, inside, *, layer, rule):
+def _project(
+    net: Spec, params, images, channels, positions, inside, control, *, layer, rule
+):
     model = convnet.ConvNet(net)
     _, trace = model.apply({"params": params}, images, inside=inside)
     maps = trace.maps[layer]
     at = positions if maps.ndim == 4 else None
     seed = deconvnet.isolate(maps, channel=channels, position=at)
+    if control is not None:
+        params, seed, trace = control(
+            net, params, seed, trace, layer=layer, inside=inside
+        )
     return deconvnet.reconstruct(
         net, params, seed, trace, layer=layer, rule=rule, inside=inside
     )
