@@ -83,6 +83,10 @@ class Known(NamedTuple):
         dense = any(isinstance(layer.filter, Dense) for layer in self.net.layers)
         return self.net.input.size if dense else None
 
+    def names(self, layer: str) -> tuple[str, ...]:
+        """Those of the layer's maps, where they stand for classes; else empty."""
+        return self.labels if layer == self.net.layers[-1].name else ()
+
     def frame(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 of any size as the net sees it, uint8."""
         image = crops.resize(image, self.resize)

@@ -1,0 +1,161 @@
+r"""Fig. 4: how the maps of each layer come about over training.
+
+    python -m experiments.evolution --workdir=runs/tiny
+    python -m experiments.evolution --workdir=runs/zfnet --epochs=1,10,64 \
+        --layers=layer2,layer5 --split='train[:100000]' --out=runs/evolution
+
+A row a map, a column for each kept checkpoint: the projection of the map's strongest
+activation over the training set, framed where it is in another image than before. One
+PNG and its arrays (.npz) a layer, and evolution.png with the first maps of all. One
+pass over the split for each checkpoint; `--split='train[:2000]'` takes fewer images.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments import images, selection, trained
+from launch import script
+from zf_jax import convnet
+from zf_jax.errors import BadInput
+from zf_jax.figures import evolution, files
+from zf_jax.probes import gallery
+from zf_jax.training import checkpoint
+
+flags.adopt_module_key_flags(images)
+flags.adopt_module_key_flags(selection)
+flags.declare_key_flag("rule")
+flags.FLAGS.set_default("split", "train")
+flags.FLAGS.set_default("maps", ["6"])
+_WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+_EPOCHS = flags.DEFINE_list(
+    "epochs",
+    [],
+    "which of those that are kept, as 1,2,5, or all; the paper's and the newest if "
+    "unset",
+)
+_OUT = flags.DEFINE_string("out", None, "folder of the pictures; WORKDIR/evolution")
+# Of a layer in evolution.png.
+_ROWS = 3
+
+
+def _columns(kept: dict[int, int]) -> dict[int, int]:
+    """The epochs to draw, each with its step, the newest last."""
+    told = f"{_WORKDIR.value} keeps {', '.join(map(str, kept)) or 'none'}"
+    if not _EPOCHS.value:
+        chosen = {*checkpoint.FIG_4, *list(kept)[-1:]} & set(kept)
+    elif _EPOCHS.value == ["all"]:
+        chosen = set(kept)
+    else:
+        given = f"--epochs={','.join(_EPOCHS.value)}"
+        if not all(epoch.isdecimal() for epoch in _EPOCHS.value):
+            raise BadInput(f"{given}: write epochs, as 1,2,5, or all; {told}")
+        chosen = {int(epoch) for epoch in _EPOCHS.value}
+        if missing := sorted(chosen - set(kept)):
+            raise BadInput(f"{given}: no epoch {missing[0]}; {told}")
+    if len(chosen) < 2:
+        raise BadInput(
+            f"--epochs: an evolution takes two or more; {told}, which --keep of "
+            "launch.train decides"
+        )
+    return {epoch: kept[epoch] for epoch in sorted(chosen)}
+
+
+def _strongest(known: trained.Known, layers: list[str], data, epoch: int):
+    """The strongest activation of every map of the layers, on the host."""
+    model = convnet.ConvNet(known.net)
+
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, known.net.input)
+        maps = model.apply({"params": known.params}, prepared)[1].maps
+        return {layer: maps[layer] for layer in layers}
+
+    passed = script.progress(
+        data.batches(), total=data.count_batches(), desc=f"epoch {epoch}"
+    )
+    return jax.tree.map(np.asarray, gallery.strongest(read_maps, passed, k=1))
+
+
+def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
+    """What excites the maps now, and what now becomes of the last epoch's winners."""
+    both = jax.tree.map(lambda now, end: np.concatenate([now, end], 1), best, last)
+    patches, projections = gallery.project(
+        known.net, known.params, data, both, layer=layer, maps=maps, rule=known.rule
+    )
+    return {
+        **{name: part[maps, 0] for name, part in best._asdict().items()},
+        "patches": patches[:, 0],
+        "projections": projections[:, 0],
+        "lasting": projections[:, 1],
+    }
+
+
+def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], data):
+    """The chosen maps of each layer, and its arrays, [M, E, ...] each.
+
+    It goes back from the newest checkpoint, which tells what maps to look at.
+    """
+    known, last, maps, looks = newest, None, {}, {layer: [] for layer in layers}
+    for epoch, step in reversed(steps.items()):
+        known = known if last is None else trained.of_run(_WORKDIR.value, step)
+        best = _strongest(known, layers, data, epoch)
+        last = last or best
+        for layer in script.progress(layers, desc="projections", leave=False):
+            if layer not in maps:
+                maps[layer] = selection.maps(newest, layer, best[layer].values[:, 0])
+            if len(maps[layer]):
+                now = best[layer], last[layer], maps[layer]
+                looks[layer].insert(0, _look(known, layer, data, *now))
+    return maps, {
+        layer: {name: np.stack([e[name] for e in each], 1) for name in each[0]}
+        for layer, each in looks.items()
+        if each
+    }
+
+
+def _block(known: trained.Known, layer: str, maps, found: dict) -> evolution.Block:
+    names = known.names(layer)
+    return evolution.Block(
+        name=layer,
+        rows=[names[m] if names else f"map {m}" for m in maps],
+        projections=found["projections"],
+        # A silent map's strongest image is no winner.
+        winners=np.where(found["values"] != 0, found["images"], -1),
+        cosines=evolution.cosines(found["lasting"]),
+    )
+
+
+def main() -> list[pathlib.Path]:
+    """Gathers checkpoint by checkpoint, then draws layer by layer."""
+    steps = _columns(checkpoint.epochs(_WORKDIR.value))
+    epochs = list(steps)
+    newest = trained.of_run(_WORKDIR.value, steps[epochs[-1]])
+    layers = selection.layers(newest.net)
+    data = (images.Photographs if images.files_given() else images.Dataset)(newest)
+    maps, arrays = _gather(newest, steps, layers, data)
+    out = pathlib.Path(_OUT.value or f"{_WORKDIR.value}/evolution").expanduser()
+    title = f"{newest.net.name}: strongest of {data.title}, projected ({newest.rule})"
+    blocks, written = [], []
+    for layer in layers:
+        if layer not in arrays:
+            print(f"{layer}: none of its maps is ever active, so it has no picture")
+            continue
+        block = _block(newest, layer, maps[layer], arrays[layer])
+        more = {"maps": maps[layer], "epochs": epochs, "cosines": block.cosines}
+        path = out / f"{layer}.png"
+        written += [
+            evolution.plate([block], epochs, title=title, path=path),
+            files.save_arrays(path.with_suffix(".npz"), **arrays[layer], **more),
+        ]
+        blocks.append(block.first(_ROWS))
+    if blocks:
+        path = out / "evolution.png"
+        written.append(evolution.plate(blocks, epochs, title=title, path=path))
+    data.tell_skipped()
+    return written
+
+
+if __name__ == "__main__":
+    script.run(main, required=("workdir",))
