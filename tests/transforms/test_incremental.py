@@ -127,8 +127,8 @@ def test_where_much_is_won_it_is_incremental(quick, monkeypatch):
     assert varies(got)
 
 
-# Ours, optimised, as they are used. AlexNet has groups, and its contrast normalisation
-# ahead of the pool; VGG16 is deep: its trunk at half the size, with a linear head.
+# AlexNet has groups, and contrast normalisation ahead of the pool; VGG16 is deep: its
+# trunk at half the size, with a linear head.
 def _vgg16():
     net = spec.VGG16
     head = layers.Layer("layer14", (layers.Flatten(), layers.Dense(10)))
@@ -171,8 +171,10 @@ def test_our_own_nets(name):
         }
 
     given = {"side": 32, "stride": 96, "devices": ONE}
-    got = occlusion.sweep(read, image, **given)
-    want = occlusion.sweep(read, image, method="full", **given)
+    # The paper's optimised, as it is used.
+    with contextlib.nullcontext() if name == "zfnet" else compiled_quickly():
+        got = occlusion.sweep(read, image, **given)
+        want = occlusion.sweep(read, image, method="full", **given)
     assert_same(got, want)
     assert varies(want)
     assert occlusion.explain(read, image, **given).speed_up > 1.15
@@ -382,7 +384,7 @@ def assert_incremental(read, image, fill, places, chunk):
     assert_same(list(clean), [leaf[-1:] for leaf in want])
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.data(), nets(), st.integers(0, 3), st.sampled_from([None, 1, 3]))
 def test_random_nets(data, net, seed, chunk):
     shape, steps = net
