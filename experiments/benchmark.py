@@ -5,6 +5,7 @@
     python -m experiments.benchmark --bench=photographs --spec=vgg16
     python -m experiments.benchmark --bench=occlusion --spec=zfnet --stride=8
     python -m experiments.benchmark --bench=occlusion --spec=vgg16 --stride=16
+    python -m experiments.benchmark --bench=projection --spec=zfnet --images=2000
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
 medians and their ratio. Machines are noisy: quote the ratio.
@@ -20,15 +21,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benches import occlusion, photographs, timing, training
+from experiments.benches import occlusion, photographs, projection, timing, training
 from launch import script
 
-for _each in (timing, training, occlusion):
+for _each in (timing, training, occlusion, projection):
     flags.adopt_module_key_flags(_each)
 _BENCHES = {
     "training": training.bench,
     "photographs": photographs.bench,
     "occlusion": occlusion.bench,
+    "projection": projection.bench,
 }
 _BENCH = flags.DEFINE_enum("bench", None, list(_BENCHES), "what to measure")
 _JSON = flags.DEFINE_string("json", None, "file for the figures")

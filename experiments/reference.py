@@ -1,5 +1,7 @@
 """The same net in PyTorch, to be measured beside (pip install -e '.[reference]')."""
 
+import numpy as np
+import torch
 from torch import nn
 
 from zf_jax import geometry
@@ -52,3 +54,13 @@ def _padding(op: Conv | Pool, value: float) -> list[nn.Module]:
     (top, bottom), (left, right) = op.padding
     pad = (left, right, top, bottom)
     return [nn.ConstantPad2d(pad, value)] if any(pad) else []
+
+
+def load(model: nn.Sequential, net: Spec, params: dict) -> None:
+    """Gives the filters of `make(net)` the parameters of ours; not dense layers."""
+    convs = [module for module in model if isinstance(module, nn.Conv2d)]
+    filters = [layer for layer in net.layers if isinstance(layer.filter, Conv)]
+    for conv, layer in zip(convs, filters, strict=True):
+        kernel, bias = (np.array(params[layer.name][n]) for n in ("kernel", "bias"))
+        conv.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+        conv.bias.data = torch.from_numpy(bias)

@@ -116,8 +116,12 @@ def project(
     return patches, projections
 
 
-# Bytes that the maps of the projections computed together may take.
+# Bytes that the maps of the projections computed together may take, and how many there
+# are at the most. XLA's convolutions on CPU are two to three times slower by 64 than by
+# 8, whose values stay in the cache (`--bench=projection`).
 _BUDGET = 512 << 20
+_MOST = {"cpu": 8}
+_MOST_ACCELERATOR = 64
 
 
 class _Look:
@@ -142,7 +146,8 @@ class _Look:
         net = self._net if self._whole else self._cone.net
         maps = geometry.shapes(net).values()
         entries = sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
-        return max(1, min(64, _BUDGET // (4 * entries)))
+        most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
+        return max(1, min(most, _BUDGET // (4 * entries)))
 
     def __call__(self, images, channels, positions, batch_size: int):
         """The first pixels [N, 2] of what was projected, and the projections."""
