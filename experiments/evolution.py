@@ -5,11 +5,12 @@ r"""Fig. 4: how the maps of each layer come about over training.
         --layers=layer2,layer5 --split='train[:100000]' --out=runs/evolution
 
 A row a map, a column for each kept checkpoint: the projection of the map's strongest
-activation over the training set, framed where it is in another image than before. One
-PNG and its arrays (.npz) a layer, and evolution.png with the first maps of all. One
-pass over the split for each checkpoint; `--split='train[:2000]'` takes fewer images.
+activation over the training set, framed where it is in another image than before. PNG
+and arrays (.npz) of each layer, and evolution.png with the first maps of all. One pass
+over the split for each checkpoint; `--split='train[:2000]'` takes fewer images.
 """
 
+import math
 import pathlib
 
 import jax
@@ -18,7 +19,7 @@ from absl import flags
 
 from experiments import images, selection, trained
 from launch import script
-from zf_jax import convnet
+from zf_jax import convnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.figures import evolution, files
 from zf_jax.probes import gallery
@@ -37,8 +38,10 @@ _EPOCHS = flags.DEFINE_list(
     "unset",
 )
 _OUT = flags.DEFINE_string("out", None, "folder of the pictures; WORKDIR/evolution")
-# Of a layer in evolution.png.
-_ROWS = 3
+# Rows of a layer in evolution.png, and of a page of its own.
+_ROWS, _PAGE = 3, 24
+# Bytes of a layer's pictures that are gathered over all epochs.
+_MOST = 4 << 30
 
 
 def _columns(kept: dict[int, int]) -> dict[int, int]:
@@ -105,6 +108,7 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
         for layer in script.progress(layers, desc="projections", leave=False):
             if layer not in maps:
                 maps[layer] = selection.maps(newest, layer, best[layer].values[:, 0])
+                _check_fit(newest, layer, len(maps[layer]), len(steps))
             if len(maps[layer]):
                 now = best[layer], last[layer], maps[layer]
                 looks[layer].insert(0, _look(known, layer, data, *now))
@@ -113,6 +117,18 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
         for layer, each in looks.items()
         if each
     }
+
+
+def _check_fit(known: trained.Known, layer: str, maps: int, epochs: int) -> None:
+    field = geometry.fields(known.net)[layer].size
+    sides = map(min, field, known.net.input.size)
+    # Patches, projections and those of the last winners, float32 in three colours.
+    most = _MOST // (3 * 4 * 3 * math.prod(sides) * epochs)
+    if maps > most:
+        raise BadInput(
+            f"--maps: {layer}'s {maps} maps at {epochs} epochs are too many to keep; "
+            f"at most {most}, or fewer --epochs"
+        )
 
 
 def _block(known: trained.Known, layer: str, maps, found: dict) -> evolution.Block:
@@ -144,12 +160,14 @@ def main() -> list[pathlib.Path]:
             continue
         block = _block(newest, layer, maps[layer], arrays[layer])
         more = {"maps": maps[layer], "epochs": epochs, "cosines": block.cosines}
-        path = out / f"{layer}.png"
-        written += [
-            evolution.plate([block], epochs, title=title, path=path),
-            files.save_arrays(path.with_suffix(".npz"), **arrays[layer], **more),
-        ]
-        blocks.append(block.first(_ROWS))
+        pages = range(0, len(block.rows), _PAGE)
+        for number, start in enumerate(pages, start=1):
+            page = block.rows_from(start, _PAGE)
+            path = out / f"{layer}{f'-{number}' if len(pages) > 1 else ''}.png"
+            written.append(evolution.plate([page], epochs, title=title, path=path))
+        path = out / f"{layer}.npz"
+        written.append(files.save_arrays(path, **arrays[layer], **more))
+        blocks.append(block.rows_from(0, _ROWS))
     if blocks:
         path = out / "evolution.png"
         written.append(evolution.plate(blocks, epochs, title=title, path=path))

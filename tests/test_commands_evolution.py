@@ -58,6 +58,15 @@ def test_evolution(run, creatures_dir):
     np.testing.assert_allclose(last["cosines"][:, -1], 1, rtol=1e-5)
 
 
+def test_evolution_of_more_maps_than_a_page(run, creatures_dir, tmp_path):
+    given = ("--layers=layer5", f"--maps={','.join('01234567' * 4)}")
+    ran = evolve(run, creatures_dir, *given, "--epochs=3,4", f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    names = ["layer5-1.png", "layer5-2.png", "layer5.npz", "evolution.png"]
+    assert [path.name for path in ran.written] == names
+    assert len(numbers_in(tmp_path / "layer5.npz")["maps"]) == 32
+
+
 def test_evolution_shows_each_checkpoints_strongest(run, creatures_dir, tmp_path):
     # Anew by the net itself, over all images at once.
     given = ("--layers=layer5", "--maps=4,1", "--epochs=all", f"--out={tmp_path}")

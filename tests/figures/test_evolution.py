@@ -58,7 +58,10 @@ def test_plate_draws_what_is_there(tmp_path, monkeypatch):
     kept: list[Figure] = []
     monkeypatch.setattr(files, "save", lambda figure, path, **_: kept.append(figure))
     winners = [[3, 3, 5], [-1, 2, 2]]
-    blocks = [block(2, 3, winners=winners), block(1, 3, winners=[[-1, -1, -1]])]
+    silent = block(1, 3, winners=[[-1, -1, -1]])._replace(cosines=np.zeros((1, 3)))
+    # The second row's last winner gives nothing to come near to.
+    near = np.array([[0.25, 0.5, 1], [0, 0, 0]])
+    blocks = [block(2, 3, winners=winners)._replace(cosines=near), silent]
     evolution.plate(blocks, [1, 2, 64], title="it", path=tmp_path / "it.png")
     first, second = kept[0].axes[:2]
     assert (len(first.images), len(second.images)) == (5, 0)
@@ -67,10 +70,18 @@ def test_plate_draws_what_is_there(tmp_path, monkeypatch):
     assert at == [(1, 1), (2, 0)]
     (above,) = first.child_axes
     assert [each.get_text() for each in above.get_xticklabels()] == ["1", "2", "64"]
+    assert [each.get_text() for each in first.get_xticklabels()] == [
+        "0.25",
+        "0.50",
+        "1.00",
+    ]
+    assert {each.get_text() for each in second.get_xticklabels()} == {""}
 
 
-def test_first_rows():
-    few = block(5).first(2)
-    assert list(few.rows) == ["map 0", "map 1"]
-    assert few.projections.shape[0] == few.winners.shape[0] == 2
-    assert few.cosines.shape[0] == 5
+def test_some_rows():
+    whole = block(5)
+    some = whole.rows_from(3, 4)
+    assert list(some.rows) == ["map 3", "map 4"]
+    np.testing.assert_array_equal(some.projections, whole.projections[3:])
+    np.testing.assert_array_equal(some.winners, whole.winners[3:])
+    assert some.cosines is whole.cosines

@@ -40,12 +40,13 @@ class Block(NamedTuple):
     winners: np.ndarray
     cosines: np.ndarray
 
-    def first(self, count: int) -> "Block":
-        """The first rows; the cosines, drawn as their mean, stay those of all rows."""
+    def rows_from(self, start: int, count: int) -> "Block":
+        """Some of the rows; the cosines, drawn as their mean, stay those of all."""
+        some = slice(start, start + count)
         return self._replace(
-            rows=self.rows[:count],
-            projections=self.projections[:count],
-            winners=self.winners[:count],
+            rows=self.rows[some],
+            projections=self.projections[some],
+            winners=self.winners[some],
         )
 
 
@@ -131,7 +132,10 @@ def _draw(axis, block: Block, epochs: Sequence[int]) -> None:
         xticks=np.arange(length) + 0.5,
         yticks=np.arange(count) + 0.5,
     )
-    axis.set_xticklabels([f"{each:.2f}" for each in block.cosines.mean(axis=0)])
+    # A map that is silent in the end comes near to nothing.
+    near = block.cosines[block.cosines[:, -1] > 0]
+    means = [f"{each:.2f}" for each in near.mean(axis=0)] if len(near) else []
+    axis.set_xticklabels(means or [""] * length)
     axis.set_yticklabels(block.rows)
     above = axis.secondary_xaxis("top")
     above.set_xticks(np.arange(length) + 0.5, epochs)
