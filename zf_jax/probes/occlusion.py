@@ -8,6 +8,7 @@ position, and are never resized to the image.
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -92,7 +93,8 @@ def sweep(
         fitting = sweeps.fitting_full(
             program.apply, program.weights, shape, dtype, devices
         )
-        batch_size = _even(batch_size or fitting, squares, devices)
+        share = math.ceil(math.prod(squares.shape) / len(devices))
+        batch_size = sweeps.even(batch_size or fitting, share)
         program = readings.prepare(read, batch_size, shape, dtype)
     given = program.weights, images, fill
     if len(devices) > 1 or chosen:
@@ -150,8 +152,9 @@ def _check(image: jax.Array, batch_size: int | None, method: str) -> None:
         )
     if method not in ("incremental", "full"):
         raise BadInput(f"method {method!r}: there are 'incremental' and 'full'")
-    if batch_size is not None and batch_size < 1:
-        raise BadInput(f"batch_size {batch_size}: starts at 1")
+    whole = batch_size is None or isinstance(batch_size, numbers.Integral)
+    if not whole or (batch_size is not None and batch_size < 1):
+        raise BadInput(f"batch_size {batch_size}: a whole number from 1, or None")
 
 
 def _filling(fill, images: jax.Array) -> jax.Array:
@@ -168,12 +171,6 @@ def _filling(fill, images: jax.Array) -> jax.Array:
     if fill.shape[1:3] == (1, 1):
         return fill
     return jnp.broadcast_to(fill, (len(fill), *one))
-
-
-def _even(chunk: int, squares: Grid, devices) -> int:
-    """A chunk of at most this size that leaves little to be filled up."""
-    share = math.ceil(math.prod(squares.shape) / len(devices))
-    return math.ceil(share / math.ceil(share / chunk))
 
 
 def _everywhere(devices) -> NamedSharding:

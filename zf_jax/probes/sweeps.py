@@ -119,9 +119,9 @@ def _windows(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     kept, total = plan.keep(clean), math.ceil(len(plan.numbers) / len(devices))
     behind = _fitting(costs.largest_behind(plan), devices)
     chunk = chunk or min(behind, _fitting(costs.largest(plan), devices))
-    chunk = min(chunk, total)
-    chunk = math.ceil(total / math.ceil(total / chunk))
-    together = max(1, min(_BLOCK, behind, total) // chunk)
+    chunk = even(chunk, total)
+    chunks = math.ceil(total / chunk)
+    together = even(max(1, min(_BLOCK, behind) // chunk), chunks)
 
     def block(numbers):
         numbers = numbers.reshape(together, chunk, -1)
@@ -201,6 +201,11 @@ def _flat(leaf: jax.Array) -> jax.Array:
 def _on_grid(leaf: jax.Array, squares: Grid) -> jax.Array:
     """[N, T, ...] as [N, R, S, ...]."""
     return leaf.reshape(len(leaf), *squares.shape, *leaf.shape[2:])
+
+
+def even(most: int, total: int) -> int:
+    """At most so many of a total at a time, as evenly as can be."""
+    return math.ceil(total / math.ceil(total / most))
 
 
 def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:

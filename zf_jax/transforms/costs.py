@@ -7,7 +7,9 @@ surroundings) counts as several, since memory is slower than arithmetic.
 import math
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
 from zf_jax.transforms.incremental import Plan, Step
 from zf_jax.transforms.program import Program
@@ -47,7 +49,17 @@ def of_function(traced: Program) -> int:
 
 def of_equation(equation) -> int:
     """Of one operation on one image."""
-    return _values(equation) * (multiply_adds(equation) + _TOUCH)
+    return _values(equation) * (multiply_adds(equation) + _TOUCH) + _inside(equation)
+
+
+def _inside(equation) -> int:
+    """Of what an operation does in a loop or a branch; `while` counts once."""
+    found = jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda x: isinstance(x, ClosedJaxpr)
+    )
+    nested = [each.jaxpr for each in found if isinstance(each, ClosedJaxpr)]
+    once = sum(of_equation(inner) for jaxpr in nested for inner in jaxpr.eqns)
+    return equation.params.get("length", 1) * once
 
 
 def of_plan(plan: Plan) -> float:
@@ -63,7 +75,8 @@ def of_step(step: Step) -> float:
 def _of_windowed(step: Step) -> int:
     # A window is computed, and set into its surroundings.
     touched = _TOUCH if step.window is None else 2 * _TOUCH
-    return _values(step.equation) * (multiply_adds(step.equation) + touched)
+    each = multiply_adds(step.equation) + touched
+    return _values(step.equation) * each + _inside(step.equation)
 
 
 def share(step: Step) -> float:
