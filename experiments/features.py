@@ -1,135 +1,180 @@
 r"""Fig. 2: what excites the maps of each layer, and what in it does.
 
     python -m experiments.features --checkpoint=runs/tiny --out=runs/features
+    python -m experiments.features --checkpoint=runs/tiny --maps=all --out=runs/all
     python -m experiments.features --onnx=vgg16.onnx --preset=caffe --images=holiday \
         --last=block5_conv3 --size=512 --order=strength --out=runs/features
 
-One PNG a layer: for each chosen map its nine strongest images, as patches cut to what
-the unit sees, beside their projections through the deconvnet.
+One PNG a layer (or several pages): for each chosen map its nine strongest images, as
+patches cut to what the unit sees, beside their projections through the deconvnet; and
+all of it as arrays (.npz). contact.png has the first maps of all layers, filters.png
+the filters of the first. --control=random_weights,wrong_unit draws the same units with
+the net's weights or the unit taken away, and says how alike the pictures are.
 """
 
 import pathlib
 
+import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, trained
+from experiments import controlled, images, selection, trained
 from launch import script
-from zf_jax import convnet, geometry, spec
-from zf_jax.errors import BadInput
-from zf_jax.figures import plates, raster
+from zf_jax import convnet, geometry
+from zf_jax.figures import files, plates, raster, sheets
+from zf_jax.layers import Conv
 from zf_jax.probes import gallery
 
 flags.adopt_module_key_flags(trained)
 flags.adopt_module_key_flags(images)
-_OUT = flags.DEFINE_string("out", None, "folder for the pictures")
-_LAYERS = flags.DEFINE_list("layers", ["all"], "layer1,layer2,... or all")
-_MAPS = flags.DEFINE_list(
-    "maps", ["12"], "one number: that many live maps; or which, as 3,17,"
-)
-_ORDER = flags.DEFINE_enum(
-    "order",
-    "random",
-    ["random", "strength"],
-    "which of the live maps: any, or the strongest",
-)
+flags.adopt_module_key_flags(selection)
+flags.adopt_module_key_flags(controlled)
+_OUT = flags.DEFINE_string("out", None, "folder for pictures and arrays")
 _K = flags.DEFINE_integer("k", 9, "images a map", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps")
-# Not in the paper, which draws from all maps: one that never reaches this share of the
-# layer's strongest activation has learned nothing to look at.
-_LIVE = 0.05
-
-
-def _layers(net: spec.Spec) -> list[str]:
-    """The chosen layers, all of which have the chosen maps."""
-    layers = [layer.name for layer in net.layers]
-    if _LAYERS.value != ["all"]:
-        layers = [net.layers[net.index(layer)].name for layer in _LAYERS.value]
-    if not layers:
-        raise BadInput("--layers: give some, as layer2,layer5, or all")
-    _, given = _maps()
-    for layer in layers:
-        count = geometry.shapes(net)[layer].maps[-1]
-        if given and max(given) >= count:
-            raise BadInput(f"--maps={max(given)}: {layer} has 0 to {count - 1}")
-    return layers
-
-
-def _maps() -> tuple[int, list[int]]:
-    """How many maps to choose, or which ones."""
-    try:
-        numbers = [int(number) for number in _MAPS.value if number]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 0 or numbers == [0]:
-        raise BadInput(
-            f"--maps={','.join(_MAPS.value)}: give how many, or which, as 3,17"
-        )
-    return (numbers[0], []) if len(_MAPS.value) == 1 else (0, numbers)
-
-
-def _chosen(best: gallery.Strongest, classes: bool) -> np.ndarray:
-    """Which maps to show; the paper takes a random subset of them."""
-    count, given = _maps()
-    strongest = np.asarray(best.values)[:, 0]
-    if given or classes:
-        return np.array(given or range(min(count, len(strongest))))
-    live = np.flatnonzero(strongest > _LIVE * strongest.max())
-    if _ORDER.value == "strength":
-        return live[np.argsort(-strongest[live], kind="stable")][:count]
-    rng = np.random.default_rng([_SEED.value, len(strongest)])
-    return np.sort(rng.permutation(live)[:count])
+# Bytes of patches and projections that are worth a file, and fit the memory.
+_ARRAYS = 2 << 30
+# Maps of a layer in contact.png.
+_FIRST = 12
 
 
 def main() -> list[pathlib.Path]:
     """Gathers in one pass for all layers, then projects and draws layer by layer."""
     known = trained.load()
-    net, params = known.net, known.params
-    layers, written = _layers(net), []
-    model = convnet.ConvNet(net)
-
-    def read_maps(pixels):
-        prepared = convnet.prepare(pixels, net.input)
-        maps = model.apply({"params": params}, prepared)[1].maps
-        return {layer: maps[layer] for layer in layers}
-
+    layers, kinds = selection.layers(known.net), controlled.kinds()
     data = images.Photographs(known) if images.files_given() else images.Dataset(known)
-    passed = script.progress(
-        data.batches(), total=data.count_batches(), desc="strongest images"
-    )
+    out = pathlib.Path(_OUT.value).expanduser()
     k = min(_K.value, len(data))
-    best = gallery.strongest(read_maps, passed, k=k)
+    found = _strongest(known, layers, data, k)
+    written, rows, figures = _filters(known, layers, out), {}, {}
     for layer in script.progress(layers, desc="projections"):
-        names = known.labels if layer == net.layers[-1].name else ()
-        maps = _chosen(best[layer], bool(names))
+        best = found[layer]
+        fires = _fires(best.values)
+        maps = selection.maps(known, layer, best.values[:, 0])
+        if dead := int((~fires[:, 0]).sum()):
+            print(f"{layer}: {dead} of {len(fires)} maps never fire")
         if not len(maps):
             print(f"{layer}: none of its maps is ever active, so it has no picture")
             continue
-        patches, projections = gallery.project(
-            net, params, data, best, layer=layer, maps=maps, rule=known.rule
-        )
-        path = plates.layer(
-            raster.photograph(patches, net.input),
-            projections,
-            _captions(best[layer], maps, names),
-            title=f"{net.name}, {layer}: projections ({known.rule}) and patches of "
-            f"the {k} strongest of {data.title}",
-            path=pathlib.Path(_OUT.value) / f"{layer}.png",
-            # A map may be silent in some of few images.
-            shown=np.asarray(best[layer].values)[maps] != 0,
-        )
-        written.append(path)
+        look = known, data, layer, best, maps
+        captions = _captions(best.values[:, 0], known.names(layer))
+        files_of_layer, rows[layer] = _layer(*look, captions, out)
+        written += files_of_layer
+        live = maps[fires[maps, 0]]
+        if kinds and len(live):
+            look = known, data, layer, best, live
+            paths, figures[layer] = controlled.draw(kinds, *look, captions, out)
+            written += paths
+    rows = {layer: raster.stretch(np.stack(row)) for layer, row in rows.items() if row}
+    if rows:
+        title = f"{known.net.name}: strongest projection of the first maps"
+        written.append(plates.contact(rows, title=title, path=out / "contact.png"))
+    if figures:
+        written.append(files.save_json(out / "controls.json", figures))
     data.tell_skipped()
     return written
 
 
-def _captions(best: gallery.Strongest, maps: np.ndarray, names) -> list[str]:
-    """A map's class, where it stands for one, or its number; and how strong it gets."""
-    strongest = np.asarray(best.values)[:, 0]
+def _strongest(known: trained.Known, layers: list[str], data, k: int) -> dict:
+    model = convnet.ConvNet(known.net)
+
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, known.net.input)
+        maps = model.apply({"params": known.params}, prepared)[1].maps
+        return {layer: maps[layer] for layer in layers}
+
+    passed = script.progress(
+        data.batches(), total=data.count_batches(), desc="strongest images"
+    )
+    return jax.tree.map(np.asarray, gallery.strongest(read_maps, passed, k=k))
+
+
+def _fires(values: np.ndarray) -> np.ndarray:
+    """Which activations are any: rectified ones are 0 where a map is silent."""
+    return np.isfinite(values) & (values != 0)
+
+
+def _captions(strongest: np.ndarray, names) -> list[str]:
+    """Of every map: its class, where it stands for one, or its number; its maximum."""
     return [
-        f"{names[m] if names else f'map {m}'}, max {plates.number(strongest[m])}"
-        for m in maps
+        f"{names[m] if names else f'map {m}'}"
+        + (f", max {plates.number(value)}" if _fires(value) else "")
+        for m, value in enumerate(strongest)
     ]
+
+
+def _layer(known, data, layer, best, maps, captions, out):
+    """The layer's pages and arrays, and its pictures for the contact sheet."""
+    field = geometry.fields(known.net)[layer]
+    size = tuple(map(min, field.size, known.net.input.size))
+    k = best.values.shape[1]
+    a_page = plates.a_page(size, k)
+    pages = [maps[i : i + a_page] for i in range(0, len(maps), a_page)]
+    bytes_ = 2 * 4 * 3 * len(maps) * k * size[0] * size[1]
+    written, kept, first = [], [], []
+    for number, page in enumerate(pages, start=1):
+        patches, projections = _project(known, data, layer, best, page)
+        fires = _fires(best.values[page])
+        title = (
+            f"{known.net.name}, {layer}: projections ({known.rule}) and patches of the "
+            f"{k} strongest of {data.title}"
+        )
+        if len(pages) > 1:
+            title += f" ({number} of {len(pages)})"
+        path = plates.layer(
+            raster.photograph(patches, known.net.input),
+            projections,
+            [captions[m] for m in page],
+            title=title,
+            path=out / f"{layer}{f'-{number}' if len(pages) > 1 else ''}.png",
+            # A map may be silent in some of few images.
+            shown=fires,
+        )
+        written.append(path)
+        live = projections[fires[:, 0], 0]
+        first += list(live[: _FIRST - len(first)])
+        if bytes_ <= _ARRAYS:
+            kept.append((patches, projections))
+    if bytes_ > _ARRAYS:
+        print(f"{layer}: no .npz, which would take {bytes_ / 2**30:.1f} GiB")
+        return written, first
+    patches, projections = (np.concatenate(part) for part in zip(*kept, strict=True))
+    arrays = files.save_arrays(
+        out / f"{layer}.npz",
+        maps=maps,
+        indices=best.images[maps],
+        positions=best.positions[maps],
+        values=best.values[maps],
+        patches=patches,
+        projections=projections,
+    )
+    return [*written, arrays], first
+
+
+def _project(known, data, layer, best, maps):
+    """`gallery.project`, but for maps that never fire: these are zero."""
+    live = _fires(best.values[maps, 0])
+    of = {"layer": layer, "rule": known.rule}
+    # One image of one map where none fires: its shape is that of all.
+    chosen = maps[live] if live.any() else maps[:1]
+    found = gallery.project(known.net, known.params, data, best, **of, maps=chosen)
+    whole = []
+    for part in found:
+        whole.append(np.zeros((len(maps), *part.shape[1:]), part.dtype))
+        if live.any():
+            whole[-1][live] = part
+    return whole
+
+
+def _filters(known: trained.Known, layers: list[str], out) -> list[pathlib.Path]:
+    """The first layer's filters, where that layer is drawn and looks at colours."""
+    first = known.net.layers[0]
+    kernel = np.asarray(known.params[first.name]["kernel"])
+    if first.name not in layers or not isinstance(first.filter, Conv):
+        return []
+    if kernel.shape[2] != 3:
+        return []
+    title = f"{known.net.name}, {first.name}: {kernel.shape[-1]} filters"
+    return [sheets.filters(kernel, title=title, path=out / "filters.png")]
 
 
 if __name__ == "__main__":

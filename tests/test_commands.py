@@ -107,11 +107,14 @@ def test_features(run, creatures_dir, tmp_path):
         "--batch_size=16",
     )
     assert ran.code == 0, ran.err
-    names = ["layer1.png", "layer5.png", "layer6.png", "layer8.png"]
+    layers = ("layer1", "layer5", "layer6", "layer8")
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("png", "npz")]
+    names = ["filters.png", *names, "contact.png"]
     assert [path.name for path in ran.written] == names
     for path in ran.written:
-        assert_png(path)
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == names
+        if path.suffix == ".png":
+            assert_png(path)
+    assert {p.name for p in (tmp_path / "new").iterdir()} >= set(names)
 
 
 @pytest.mark.parametrize("rule", ["gradient", "guided"])
@@ -128,7 +131,18 @@ def test_features_of_chosen_maps(run, creatures_dir, tmp_path, rule):
         f"--rule={rule}",
     )
     assert ran.code == 0, ran.err
-    assert [path.name for path in ran.written] == ["layer5.png", "layer1.png"]
+    assert [path.name for path in ran.written] == [
+        "filters.png",
+        "layer5.png",
+        "layer5.npz",
+        "layer1.png",
+        "layer1.npz",
+        "contact.png",
+    ]
+    for name in ("layer1", "layer5"):
+        np.testing.assert_array_equal(
+            numbers_in(tmp_path / f"{name}.npz")["maps"], [3, 0]
+        )
 
 
 def test_occlusion_of_the_data_set(run, creatures_dir, tmp_path):
@@ -301,6 +315,9 @@ EMPTY = object()
         ("features", "--maps=99,", "99"),
         ("features", "--maps=-1,0", "-1"),
         ("features", "--maps=many", "many"),
+        ("features", "--maps=all,3", "all,3"),
+        ("features", "--layers=layer9", "small has layer1, layer5, layer6, layer8"),
+        ("features", "--control=shuffle", "there are random_weights"),
         ("features", "--maps=0", "--maps=0"),
         ("features", "--maps=,", "--maps"),
         ("features", "--dataset=nowhere/1", "'nowhere/1'"),

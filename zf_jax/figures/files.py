@@ -1,10 +1,12 @@
 """Figures and arrays as files: whole or not at all."""
 
 import contextlib
+import json
 import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 @contextlib.contextmanager
@@ -26,8 +28,28 @@ def save(figure: Figure, path: pathlib.Path, dpi: int = 110) -> pathlib.Path:
     return path
 
 
-def save_arrays(path: pathlib.Path, **arrays: np.ndarray) -> pathlib.Path:
-    """Writes named arrays as .npz."""
+def save_picture(picture: np.ndarray, path: pathlib.Path) -> pathlib.Path:
+    """Writes a picture [h, w, 3] uint8 as PNG, pixel by pixel."""
     with whole(path) as fresh:
-        np.savez_compressed(fresh, **arrays)
+        Image.fromarray(picture).save(fresh, compress_level=4)
+    return path
+
+
+# Compressing more takes longer than drawing, and saves little of what is noise.
+_LARGE = 32 << 20
+
+
+def save_arrays(path: pathlib.Path, **arrays: np.ndarray) -> pathlib.Path:
+    """Writes named arrays as .npz, compressed where they are not large."""
+    large = sum(np.asarray(array).nbytes for array in arrays.values()) > _LARGE
+    with whole(path) as fresh:
+        (np.savez if large else np.savez_compressed)(fresh, **arrays)
+    return path
+
+
+def save_json(path: pathlib.Path, found: dict) -> pathlib.Path:
+    """Writes figures as JSON text; there is no NaN in it."""
+    text = json.dumps(found, indent=2, allow_nan=False) + "\n"
+    with whole(path) as fresh:
+        fresh.write_text(text)
     return path

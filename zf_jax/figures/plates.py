@@ -16,16 +16,38 @@ from zf_jax.figures import files, raster
 def contact(
     rows: dict[str, list[np.ndarray]], *, title: str, path: pathlib.Path
 ) -> pathlib.Path:
-    """A row of pictures, each [h, w, 3] in 0..1 and all of one size, per name."""
-    rows = {name: pictures for name, pictures in rows.items() if pictures}
+    """A row of pictures per name, each [h, w, 3] in 0..1, of one size in a row."""
+    rows = {name: list(pictures) for name, pictures in rows.items() if len(pictures)}
+    longest = max(map(len, rows.values()))
     figure = Figure(figsize=(9, 0.4 + 0.9 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = np.ravel(figure.subplots(len(rows), 1, squeeze=False))
     for axis, (name, pictures) in zip(axes, rows.items(), strict=True):
-        axis.imshow(raster.grid(np.stack(pictures), columns=len(pictures)))
+        # Places that a shorter row leaves stay white.
+        pictures += [np.ones_like(pictures[0])] * (longest - len(pictures))
+        axis.imshow(raster.grid(np.stack(pictures), columns=longest))
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[], frame_on=False)
     return files.save(figure, path)
+
+
+# No page is wider or higher by much, pixels.
+_WIDE, _HIGH = 4000, 7000
+# A map's pictures are enlarged by a whole number, up to about this width.
+_PAIR = 400
+_CAPTION, _GAP = 24, 36
+
+
+def a_page(size: tuple[int, int], k: int) -> int:
+    """How many maps `layer` draws on a page of a readable size: k patches [h, w]."""
+    nothing = np.zeros((k, *size, 3), np.float32)
+    high, wide = _pair(nothing, nothing, np.ones(k, bool)).shape[:2]
+    return _columns(wide) * max(1, min(16, _HIGH // (high + _CAPTION)))
+
+
+def _columns(wide: int) -> int:
+    """Large fields are full of small things: fewer to a row."""
+    return max(1, min(2 if wide > 1.2 * _PAIR else 4, _WIDE // (wide + _GAP)))
 
 
 def layer(
@@ -39,6 +61,8 @@ def layer(
 ) -> pathlib.Path:
     """Fig. 2: per map, its strongest projections beside the patches they are from.
 
+    A map of which nothing is shown has an empty place that says so.
+
     Args:
       patches: [M, K, h, w, 3] in 0..1.
       projections: [M, K, h, w, 3], signed.
@@ -49,32 +73,47 @@ def layer(
     """
     if shown is None:
         shown = np.ones(patches.shape[:2], bool)
-    # Large fields are full of small things: fewer to a row, and finer.
-    large = patches.shape[2] > 80
-    columns = min(len(patches), 2 if large else 4)
-    rows = math.ceil(len(patches) / columns)
-    scale, dpi = (1.6, 150) if large else (1.0, 110)
-    figure = Figure(figsize=(3.9 * scale * columns, 0), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.16 * scale, h_pad=0.05 * scale)
-    axes = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for axis in axes:
-        axis.axis("off")
-    for axis, seen, projected, kept, caption in zip(
-        axes, patches, projections, shown, captions, strict=False
-    ):
-        blank = ~kept[:, None, None, None]
-        pair = [
-            raster.grid(np.where(blank, 1.0, pictures))
-            for pictures in (raster.stretch(projected), seen)
-        ]
-        middle = np.ones((len(pair[0]), max(2, len(pair[0]) // 20), 3))
-        sheet = np.concatenate([pair[0], middle, pair[1]], axis=1)
-        axis.imshow(sheet, interpolation="auto")
-        axis.set_title(caption, fontsize=6 + 3 * scale, pad=3)
-    height = 3.55 * scale * sheet.shape[0] / sheet.shape[1] + 0.28 * scale
-    figure.set_figheight(height * rows + 0.5)
-    figure.suptitle(title, fontsize=9 + 2 * scale)
-    return files.save(figure, path, dpi=dpi)
+    pairs = [_pair(*each) for each in zip(patches, projections, shown, strict=True)]
+    high, wide = pairs[0].shape[:2]
+    columns = min(len(pairs), _columns(wide))
+    rows = math.ceil(len(pairs) / columns)
+    # Pixels are copied, not resampled: a figure of matplotlib takes seconds a page.
+    above, below = 48, 10
+    broad = columns * (wide + _GAP)
+    size = above + rows * (_CAPTION + high) + below, max(broad, _room(title) + _GAP)
+    sheet = np.full((*size, 3), 255, np.uint8)
+    middle = size[1] // 2
+    words = [raster.Words(title, middle, above / 2, size[1], 17)]
+    for index, (pair, kept) in enumerate(zip(pairs, shown, strict=True)):
+        row, column = divmod(index, columns)
+        top = above + row * (_CAPTION + high) + _CAPTION
+        left = middle - broad // 2 + column * (wide + _GAP) + _GAP // 2
+        sheet[top : top + high, left : left + wide] = np.rint(255 * pair)
+        place = {"column": left + wide / 2, "room": wide + _GAP / 2, "size": 14}
+        words.append(raster.Words(captions[index], row=top - _CAPTION / 2, **place))
+        if not kept.any():
+            words.append(raster.Words("never fires", row=top + high / 2, **place))
+    return files.save_picture(raster.write(sheet, words), path)
+
+
+def _room(title: str) -> int:
+    """What a title takes in the smallest size that is read with ease."""
+    return math.ceil(raster.width(title, 12))
+
+
+def _pair(seen: np.ndarray, projected: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """A map's projections [K, h, w, 3] beside its patches, in 0..1."""
+    blank = ~kept[:, None, None, None]
+    left, right = (
+        raster.grid(np.where(blank, 1.0, pictures))
+        for pictures in (raster.stretch(projected), seen)
+    )
+    middle = np.ones((len(left), max(2, len(left) // 20), 3))
+    pair = np.concatenate([left, middle, right], axis=1)
+    if not kept.any():
+        pair = np.full_like(pair, 0.95)
+    larger = max(1, round(_PAIR / pair.shape[1]))
+    return pair.repeat(larger, axis=0).repeat(larger, axis=1)
 
 
 class Classes(NamedTuple):

@@ -1,8 +1,13 @@
 """Arrays to pictures: pixels, projections, grids. Pictures are [h, w, 3] in 0..1."""
 
+import functools
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 
 from zf_jax.spec import Input
 
@@ -37,3 +42,33 @@ def grid(pictures: np.ndarray, columns: int | None = None) -> np.ndarray:
         top, left = row * (height + gap), column * (width + gap)
         sheet[top : top + height, left : left + width] = picture
     return sheet
+
+
+class Words(NamedTuple):
+    """What to write: around (column, row) pixels, at most `room` of them wide."""
+
+    text: str
+    column: float
+    row: float
+    room: float
+    size: int
+
+
+def write(sheet: np.ndarray, words: Sequence[Words]) -> np.ndarray:
+    """A sheet [h, w, 3] uint8 with words; what is too wide for its room is smaller."""
+    picture = Image.fromarray(sheet)
+    pen = ImageDraw.Draw(picture)
+    for text, column, row, room, size in words:
+        size = max(7, int(size * min(1, room / max(1, width(text, size)))))
+        pen.text((column, row), text, fill="black", font=_font(size), anchor="mm")
+    return np.asarray(picture)
+
+
+def width(text: str, size: int) -> float:
+    """Of written words, pixels."""
+    return _font(size).getlength(text)
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
