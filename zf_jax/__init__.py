@@ -8,7 +8,7 @@ Where to look (section numbers are the paper's, arXiv 1311.2901v3):
     convnet.py           images -> logits, Trace                       section 2
     deconvnet.py         a unit -> pixels                              section 2.1
     transforms/          JAX function -> JAX function, by its jaxpr
-    probes/              gallery (fig. 2), occlusion (fig. 7): functions and arrays in
+    probes/              gallery (fig. 2) and its controls, occlusion (fig. 7)
     data/                creatures, any TFDS set, crops, batches
     training/            section 3: recipe, pmap step, checkpoints, loop
     figures/             arrays -> PNG

@@ -35,7 +35,7 @@ def contact(
 _WIDE, _HIGH = 4000, 7000
 # A map's pictures are enlarged by a whole number, up to about this width.
 _PAIR = 400
-_CAPTION, _GAP = 24, 36
+_CAPTION, _GAP = 32, 36
 
 
 def a_page(size: tuple[int, int], k: int) -> int:
@@ -78,7 +78,7 @@ def layer(
     columns = min(len(pairs), _columns(wide))
     rows = math.ceil(len(pairs) / columns)
     # Pixels are copied, not resampled: a figure of matplotlib takes seconds a page.
-    above, below = 48, 10
+    above, below = 40, 10
     broad = columns * (wide + _GAP)
     size = above + rows * (_CAPTION + high) + below, max(broad, _room(title) + _GAP)
     sheet = np.full((*size, 3), 255, np.uint8)
@@ -90,7 +90,7 @@ def layer(
         left = middle - broad // 2 + column * (wide + _GAP) + _GAP // 2
         sheet[top : top + high, left : left + wide] = np.rint(255 * pair)
         place = {"column": left + wide / 2, "room": wide + _GAP / 2, "size": 14}
-        words.append(raster.Words(captions[index], row=top - _CAPTION / 2, **place))
+        words.append(raster.Words(captions[index], row=top - 13, **place))
         if not kept.any():
             words.append(raster.Words("never fires", row=top + high / 2, **place))
     return files.save_picture(raster.write(sheet, words), path)
