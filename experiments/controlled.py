@@ -93,9 +93,11 @@ def _made(chosen, known, layer: str, channels: int):
     if "random_weights" in chosen:
         for lowest in controls.cascade(net, layer):
             span = layer if lowest == layer else f"{layer} to {lowest}"
+            # Long names do not fit one line above a picture.
+            lines = span if len(span) < 18 else span.replace(" to ", "\nto ")
             yield (
                 f"random_weights, {span}",
-                f"random weights\n{span}",
+                f"random weights\n{lines}",
                 controls.random_weights(
                     net,
                     known.params,

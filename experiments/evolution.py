@@ -17,9 +17,9 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, selection, trained
+from experiments import images, passes, selection, trained
 from launch import script
-from zf_jax import convnet, geometry
+from zf_jax import geometry
 from zf_jax.errors import BadInput
 from zf_jax.figures import evolution, files
 from zf_jax.probes import gallery
@@ -66,19 +66,8 @@ def _columns(kept: dict[int, int]) -> dict[int, int]:
     return {epoch: kept[epoch] for epoch in sorted(chosen)}
 
 
-def _strongest(known: trained.Known, layers: list[str], data, epoch: int):
-    """The strongest activation of every map of the layers, on the host."""
-    model = convnet.ConvNet(known.net)
-
-    def read_maps(pixels):
-        prepared = convnet.prepare(pixels, known.net.input)
-        maps = model.apply({"params": known.params}, prepared)[1].maps
-        return {layer: maps[layer] for layer in layers}
-
-    passed = script.progress(
-        data.batches(), total=data.count_batches(), desc=f"epoch {epoch}"
-    )
-    return jax.tree.map(np.asarray, gallery.strongest(read_maps, passed, k=1))
+def _out() -> pathlib.Path:
+    return pathlib.Path(_OUT.value or f"{_WORKDIR.value}/evolution").expanduser()
 
 
 def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
@@ -103,7 +92,15 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
     known, last, maps, looks = newest, None, {}, {layer: [] for layer in layers}
     for epoch, step in reversed(steps.items()):
         known = known if last is None else trained.of_run(_WORKDIR.value, step)
-        best = _strongest(known, layers, data, epoch)
+        best = passes.strongest(
+            known.net,
+            known.params,
+            data,
+            layers,
+            k=1,
+            path=_out() / f"pass-{epoch}.npz",
+            desc=f"epoch {epoch}",
+        )
         last = last or best
         for layer in script.progress(layers, desc="projections", leave=False):
             if layer not in maps:
@@ -151,7 +148,7 @@ def main() -> list[pathlib.Path]:
     layers = selection.layers(newest.net)
     data = (images.Photographs if images.files_given() else images.Dataset)(newest)
     maps, arrays = _gather(newest, steps, layers, data)
-    out = pathlib.Path(_OUT.value or f"{_WORKDIR.value}/evolution").expanduser()
+    out = _out()
     title = f"{newest.net.name}: strongest of {data.title}, projected ({newest.rule})"
     blocks, written = [], []
     for layer in layers:

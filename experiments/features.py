@@ -14,13 +14,12 @@ the net's weights or the unit taken away, and says how alike the pictures are.
 
 import pathlib
 
-import jax
 import numpy as np
 from absl import flags
 
-from experiments import controlled, images, selection, trained
+from experiments import controlled, images, passes, selection, trained
 from launch import script
-from zf_jax import convnet, geometry
+from zf_jax import geometry
 from zf_jax.figures import files, plates, raster, sheets
 from zf_jax.layers import Conv
 from zf_jax.probes import gallery
@@ -44,7 +43,9 @@ def main() -> list[pathlib.Path]:
     data = images.Photographs(known) if images.files_given() else images.Dataset(known)
     out = pathlib.Path(_OUT.value).expanduser()
     k = min(_K.value, len(data))
-    found = _strongest(known, layers, data, k)
+    found = passes.strongest(
+        known.net, known.params, data, layers, k=k, path=out / "pass.npz"
+    )
     written, rows, figures = _filters(known, layers, out), {}, {}
     for layer in script.progress(layers, desc="projections"):
         best = found[layer]
@@ -72,20 +73,6 @@ def main() -> list[pathlib.Path]:
         written.append(files.save_json(out / "controls.json", figures))
     data.tell_skipped()
     return written
-
-
-def _strongest(known: trained.Known, layers: list[str], data, k: int) -> dict:
-    model = convnet.ConvNet(known.net)
-
-    def read_maps(pixels):
-        prepared = convnet.prepare(pixels, known.net.input)
-        maps = model.apply({"params": known.params}, prepared)[1].maps
-        return {layer: maps[layer] for layer in layers}
-
-    passed = script.progress(
-        data.batches(), total=data.count_batches(), desc="strongest images"
-    )
-    return jax.tree.map(np.asarray, gallery.strongest(read_maps, passed, k=k))
 
 
 def _fires(values: np.ndarray) -> np.ndarray:

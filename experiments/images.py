@@ -56,14 +56,15 @@ class Dataset:
         """The class of an image."""
         return int(self._source.examples[index]["label"])
 
-    def count_batches(self) -> int:
-        """How many batches there are."""
-        return -(-len(self) // _BATCH.value)
+    @property
+    def key(self) -> str:
+        """Tells these images from others."""
+        return repr((self.name, len(self), self._cut, self._known.net.input))
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """[N, H, W, 3] uint8, in order, the last one as short as it is."""
+    def batches(self, start: int = 0) -> Iterator[np.ndarray]:
+        """[N, H, W, 3] uint8, in order from one on, the last one as short as it is."""
         for batch in batches.evaluation(
-            self._source, **self._cut, batch_size=_BATCH.value
+            self._source, **self._cut, batch_size=_BATCH.value, start=start
         ):
             yield batch.images[: batch.mask.sum()]
 
@@ -109,13 +110,15 @@ class Photographs:
         """[H, W, 3] float32, prepared."""
         return self._known.prepare(self._frame(int(index)))
 
-    def count_batches(self) -> int:
-        """One each: they may differ in size."""
-        return len(self)
+    @property
+    def key(self) -> str:
+        """Tells these images, as they are now, from others."""
+        files = [(str(path), path.stat().st_mtime_ns) for path in self.paths]
+        return repr((files, self._known.resize, self._known.crop))
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """[1, H, W, 3] uint8."""
-        for index in range(len(self)):
+    def batches(self, start: int = 0) -> Iterator[np.ndarray]:
+        """[1, H, W, 3] uint8, from one on: they may differ in size."""
+        for index in range(start, len(self)):
             yield self._frame(index)[None]
 
     def tell_skipped(self) -> None:

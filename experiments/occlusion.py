@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import chosen, images, trained
+from experiments import chosen, images, passes, trained
 from experiments.chosen import Chosen
 from experiments.trained import Known
 from launch import script
@@ -71,7 +71,7 @@ def main() -> list[pathlib.Path]:
         data = images.Dataset(known)
     looked_at = chosen.choose(known, files, data)
     read, read_maps = _make_read(known, layer)
-    others = _Others(known, layer, read_maps, data or files) if beside else None
+    others = _Others(known, layer, data or files) if beside else None
     if not known.labels:
         print(f"{known.net.name} has no classes: no panels (d) and (e)")
     written = []
@@ -145,19 +145,22 @@ def _grey(net: spec.Spec) -> jax.Array:
 class _Others:
     """The images that excite the layer's maps most, to be shown beside."""
 
-    def __init__(self, known: Known, layer: str, read_maps, data):
-        def of_pixels(pixels):
-            return read_maps(convnet.prepare(pixels, known.net.input))
-
-        passed = script.progress(
-            data.batches(), total=data.count_batches(), desc="other images"
-        )
+    def __init__(self, known: Known, layer: str, data):
         self._project = functools.partial(
             gallery.project, known.net, known.params, layer=layer, rule=known.rule
         )
         # One to spare: an image is not shown beside itself.
         k = min(_OTHERS.value + 1, len(data))
-        self._best = gallery.strongest(of_pixels, passed, k=k)[layer]
+        path = pathlib.Path(_OUT.value) / "pass.npz"
+        self._best = passes.strongest(
+            known.net,
+            known.params,
+            data,
+            [layer],
+            k=k,
+            path=path,
+            desc="other images",
+        )[layer]
         self._data = data
 
     def projections(self, number: int, one: Chosen) -> np.ndarray:

@@ -227,7 +227,7 @@ def test_a_folder_is_a_data_set(here, zoo, tmp_path):
     assert ran.code == 0, ran.err
     ran = features(here, tmp_path / "f", *data, split, net="dense", images=None)
     assert ran.code == 0, ran.err
-    assert names(ran) == ["conv1.png", "conv2.png", "fc.png"]
+    assert {"conv1.png", "conv2.png", "fc.png"} <= set(names(ran))
     ran = occlusion(
         here, tmp_path / "o", *data, split, "--indices=1", "--size=32", images=None
     )

@@ -83,7 +83,12 @@ def whole(params, trace, best, control, layer, channel, rank, rule):
 
 @pytest.mark.parametrize(
     ("layer", "rule"),
-    [(layer, "deconvnet") for layer in LAYERS] + [("layer3", "guided")],
+    [
+        ("layer1", "deconvnet"),
+        ("layer3", "deconvnet"),
+        ("layer3", "guided"),
+        ("layer5", "deconvnet"),
+    ],
 )
 @pytest.mark.parametrize("name", ["own layer", "all layers", "wrong unit", "centre"])
 def test_windowed_equals_whole(params, images, seen, layer, rule, name):
@@ -118,7 +123,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
     assert shown > 5
 
 
-@pytest.mark.parametrize("layer", ["layer1", "layer3", "layer5"])
+@pytest.mark.parametrize("layer", ["layer1", "layer4"])
 def test_no_control_is_silent_or_the_truth(params, images, seen, layer):
     _, best = seen
     live = np.flatnonzero(best[layer].values[:, 0] > 0)
@@ -293,7 +298,7 @@ def test_random_switches_by_key_and_map(params, seen):
 
 def test_however_units_are_batched(params, images, seen):
     _, best = seen
-    for control in every(params, "layer3").values():
+    for control in (controls.wrong_unit(KEY), controls.random_switches(KEY)):
         one, other = (
             gallery.project(
                 NET,

@@ -106,17 +106,18 @@ def evaluation(
     size: Pair,
     resize: int,
     batch_size: int,
+    start: int = 0,
     workers: int = 0,
     share: Share = Share(),
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
 
-    Every host gets as many batches as every other.
+    Every host gets as many batches as every other, from its image `start` on.
     """
     total = len(source.examples)
-    length = -(-total // share.count)
+    length = -(-total // share.count) - start
     dataset = (
-        grain.MapDataset.range(share.index, total, share.count)
+        grain.MapDataset.range(share.index + start * share.count, total, share.count)
         .map(functools.partial(_example, source.examples, resize=resize))
         .map(functools.partial(_centre_crop, size=size))
         .batch(batch_size)

@@ -22,7 +22,7 @@ from zf_jax.transforms.program import Program
 
 # Bytes that the values of one chunk may take, and places that are computed together at
 # the most, by backend.
-_BUDGET = {"cpu": 64 << 20}
+_BUDGET = {"cpu": 24 << 20}
 _BUDGET_ACCELERATOR = 2 << 30
 _LARGEST_CHUNK = 256
 # Places whose layers behind the last window are computed together.
@@ -211,7 +211,8 @@ def even(most: int, total: int) -> int:
 def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:
     """How many places fit the budget from the pixels up."""
     traced = program.trace(apply, weights, shape, dtype)
-    return _fitting(costs.largest_value(traced), devices)
+    # Filters from the pixels up do best by a few images, not by one.
+    return _fitting(costs.largest_value(traced) // 3, devices)
 
 
 def _fitting(largest: int, devices: Devices) -> int:

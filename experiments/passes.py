@@ -1,0 +1,126 @@
+"""A pass over the images, that goes on where it was interrupted."""
+
+import hashlib
+import pathlib
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from launch import script
+from zf_jax import convnet, spec
+from zf_jax.figures import files
+from zf_jax.probes import gallery
+
+# Seconds between two savings.
+_OFTEN = 30.0
+_PARTS = gallery.Strongest._fields
+
+
+class Images(Protocol):
+    """What a pass goes through, as `experiments.images` has it."""
+
+    key: str
+
+    def __len__(self) -> int:
+        """How many images."""
+
+    def batches(self, start: int) -> Iterator[np.ndarray]:
+        """[N, H, W, 3] uint8, from image `start` on."""
+
+
+def strongest(
+    net: spec.Spec,
+    params: dict,
+    data: Images,
+    layers: Sequence[str],
+    *,
+    k: int,
+    path: pathlib.Path,
+    desc: str = "strongest images",
+) -> dict[str, gallery.Strongest]:
+    """The k strongest images of every map of the layers, under a progress bar.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      data: the images.
+      layers: their names.
+      k: how many.
+      path: where the pass is kept, in numpy's .npz; one that ended is not done again
+        for the same net and images.
+      desc: for the progress bar.
+    """
+    model = convnet.ConvNet(net)
+
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, net.input)
+        maps = model.apply({"params": params}, prepared)[1].maps
+        return {layer: maps[layer] for layer in layers}
+
+    key = _key(net, params, data, layers, k)
+    begin, saved = _kept(path, key), time.monotonic()
+    seen = begin.seen if begin else 0
+    if seen == len(data):
+        return begin.best
+    passed = None
+    bar = script.progress(total=len(data), initial=seen, desc=desc, unit=" images")
+    try:
+        with bar:
+            batches = data.batches(start=seen)
+            for passed in gallery.gather(read_maps, batches, k=k, begin=begin):
+                bar.update(passed.seen - bar.n)
+                if time.monotonic() - saved > _OFTEN:
+                    _keep(path, key, passed)
+                    saved = time.monotonic()
+    finally:
+        # At the end, and when interrupted.
+        if passed:
+            _keep(path, key, passed)
+    return jax.device_get(passed.best)
+
+
+def _key(net, params, data: Images, layers: Sequence[str], k: int) -> str:
+    """Tells this pass from those of other nets, images, layers."""
+    sha = hashlib.sha256(spec.to_json(net).encode())
+    for leaf in jax.tree.leaves(params):
+        sha.update(np.asarray(leaf))
+    sha.update(repr((data.key, tuple(layers), k)).encode())
+    return sha.hexdigest()
+
+
+def _keep(path: pathlib.Path, key: str, passed: gallery.Pass) -> None:
+    best = jax.device_get(passed.best)
+    arrays = {
+        f"{layer}.{part}": getattr(found, part)
+        for layer, found in best.items()
+        for part in _PARTS
+    }
+    files.save_arrays(path, key=np.array(key), seen=np.array(passed.seen), **arrays)
+
+
+def _kept(path: pathlib.Path, key: str) -> gallery.Pass | None:
+    """An earlier pass of the same; a damaged file is set aside."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            layers = [
+                name.removesuffix(".values") for name in stored if ".values" in name
+            ]
+            best = {
+                layer: gallery.Strongest(*(stored[f"{layer}.{p}"] for p in _PARTS))
+                for layer in layers
+            }
+            return gallery.Pass(best, int(stored["seen"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        print(f"{path}: damaged, set aside as {aside.name}; the pass starts over")
+        return None
