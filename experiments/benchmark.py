@@ -21,7 +21,14 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.benches import occlusion, photographs, projection, timing, training
+from experiments.benches import (
+    filters,
+    occlusion,
+    photographs,
+    projection,
+    timing,
+    training,
+)
 from launch import script
 
 for _each in (timing, training, occlusion, projection):
@@ -31,6 +38,7 @@ _BENCHES = {
     "photographs": photographs.bench,
     "occlusion": occlusion.bench,
     "projection": projection.bench,
+    "filters": filters.bench,
 }
 _BENCH = flags.DEFINE_enum("bench", None, list(_BENCHES), "what to measure")
 _JSON = flags.DEFINE_string("json", None, "file for the figures")

@@ -4,7 +4,7 @@ XLA's convolution on CPU loses half its speed and more once its batch outgrows t
 cache, matrix products do not. Filters of 3 x 3 entries and stride 1 go by Winograd's
 F(2x2, 3x3) (Lavin & Gray 2016): 16 products give what takes 36 otherwise, and float32
 errors stay where a convolution's are, near 1e-6 of the largest value. All others
-go by patches and one product. Measured in docs/benchmarks.md.
+go by patches and one product. Measured by `experiments.benchmark --bench=filters`.
 """
 
 import functools

@@ -64,7 +64,7 @@ class Explanation(NamedTuple):
             share = done / work if work else 0.0
             lines.append(_line(Row(name, (), (), share, work, done)))
         lines.append(
-            f"{self.places} places in {self.groups} groups: "
+            f"{self.places} places in {self.groups} group{'s' * (self.groups > 1)}: "
             f"{self.speed_up:.2f} times less to compute than from the pixels up"
         )
         return "\n".join(lines)
