@@ -11,6 +11,7 @@ Where to look (section numbers are the paper's, arXiv 1311.2901v3):
     probes/              gallery (fig. 2) and its controls, occlusion (fig. 7)
     data/                creatures, any TFDS set, crops, batches
     training/            section 3: recipe, pmap step, checkpoints, loop
+    pretrained/          ONNX file -> Spec and parameters
     figures/             arrays -> PNG
 
 Shapes are written [N, H, W, C]: N images, H W rows and columns, C maps or colours,
