@@ -52,7 +52,7 @@ class Chain:
         match given:
             case str():
                 return given
-            case (name, array):
+            case (str(name), array):
                 return self.store(array, name)
             case _:
                 return self.store(given)
