@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, passes, selection, trained
+from experiments import images, output, passes, selection, trained
 from launch import script
 from zf_jax import geometry
 from zf_jax.errors import BadInput
@@ -30,14 +30,16 @@ flags.adopt_module_key_flags(selection)
 flags.declare_key_flag("rule")
 flags.FLAGS.set_default("split", "train")
 flags.FLAGS.set_default("maps", ["6"])
-_WORKDIR = flags.DEFINE_string("workdir", None, "of the training run")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "of the training run, or a folder that holds just one"
+)
 _EPOCHS = flags.DEFINE_list(
     "epochs",
     [],
     "which of those that are kept, as 1,2,5, or all; the paper's and the newest if "
     "unset",
 )
-_OUT = flags.DEFINE_string("out", None, "folder of the pictures; WORKDIR/evolution")
+flags.adopt_module_key_flags(output)
 # Rows of a layer in evolution.png, and of a page of its own.
 _ROWS, _PAGE = 3, 24
 # Bytes of a layer's pictures that are gathered over all epochs.
@@ -66,10 +68,6 @@ def _columns(kept: dict[int, int]) -> dict[int, int]:
     return {epoch: kept[epoch] for epoch in sorted(chosen)}
 
 
-def _out() -> pathlib.Path:
-    return pathlib.Path(_OUT.value or f"{_WORKDIR.value}/evolution").expanduser()
-
-
 def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
     """What excites the maps now, and what now becomes of the last epoch's winners."""
     both = jax.tree.map(lambda now, end: np.concatenate([now, end], 1), best, last)
@@ -84,7 +82,7 @@ def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
     }
 
 
-def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], data):
+def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], data, out):
     """The chosen maps of each layer, and its arrays, [M, E, ...] each.
 
     It goes back from the newest checkpoint, which tells what maps to look at.
@@ -98,7 +96,7 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
             data,
             layers,
             k=1,
-            path=_out() / f"pass-{epoch}.npz",
+            path=out / f"pass-{epoch}.npz",
             desc=f"epoch {epoch}",
         )
         last = last or best
@@ -146,9 +144,9 @@ def main() -> list[pathlib.Path]:
     epochs = list(steps)
     newest = trained.of_run(_WORKDIR.value, steps[epochs[-1]])
     layers = selection.layers(newest.net)
+    out = output.folder(newest.run, "evolution")
     data = (images.Photographs if images.files_given() else images.Dataset)(newest)
-    maps, arrays = _gather(newest, steps, layers, data)
-    out = _out()
+    maps, arrays = _gather(newest, steps, layers, data, out)
     title = f"{newest.net.name}: strongest of {data.title}, projected ({newest.rule})"
     blocks, written = [], []
     for layer in layers:

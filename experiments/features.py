@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from experiments import controlled, images, passes, selection, trained
+from experiments import controlled, images, output, passes, selection, trained
 from launch import script
 from zf_jax import geometry
 from zf_jax.figures import files, plates, raster, sheets
@@ -28,7 +28,7 @@ flags.adopt_module_key_flags(trained)
 flags.adopt_module_key_flags(images)
 flags.adopt_module_key_flags(selection)
 flags.adopt_module_key_flags(controlled)
-_OUT = flags.DEFINE_string("out", None, "folder for pictures and arrays")
+flags.adopt_module_key_flags(output)
 _K = flags.DEFINE_integer("k", 9, "images a map", lower_bound=1)
 # Bytes of patches and projections that are worth a file, and fit the memory.
 _ARRAYS = 2 << 30
@@ -41,7 +41,7 @@ def main() -> list[pathlib.Path]:
     known = trained.load()
     layers, kinds = selection.layers(known.net), controlled.kinds()
     data = images.Photographs(known) if images.files_given() else images.Dataset(known)
-    out = pathlib.Path(_OUT.value).expanduser()
+    out = output.folder(known.run, "features")
     k = min(_K.value, len(data))
     found = passes.strongest(
         known.net, known.params, data, layers, k=k, path=out / "pass.npz"
@@ -165,4 +165,4 @@ def _filters(known: trained.Known, layers: list[str], out) -> list[pathlib.Path]
 
 
 if __name__ == "__main__":
-    script.run(main, required=("out",))
+    script.run(main)

@@ -4,6 +4,7 @@ Flags shared by the experiments: --images, or --dataset with its split.
 """
 
 import functools
+import os
 import sys
 from collections.abc import Iterator
 
@@ -21,7 +22,9 @@ _DATASET = flags.DEFINE_string(
     "dataset", None, "TFDS name, or folder:PATH; the training run's if unset"
 )
 _SPLIT = flags.DEFINE_string("split", "validation", "split of the data set")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "where TFDS keeps data sets")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "where TFDS keeps data sets; where the run had it if unset"
+)
 _BATCH = flags.DEFINE_integer(
     "batch_size", 64, "images computed together", lower_bound=1
 )
@@ -36,7 +39,10 @@ class Dataset:
             raise BadInput(
                 "--images or --dataset: say which images; an ONNX file knows none"
             )
-        source = sources.open_split(name, _SPLIT.value, data_dir=_DATA_DIR.value)
+        where = _DATA_DIR.value
+        if not where and name == known.dataset and _exists(known.data_dir):
+            where = known.data_dir
+        source = sources.open_split(name, _SPLIT.value, data_dir=where)
         self.name = f"{source.name}, {source.split}"
         self.labels = source.labels
         self.title = f"{len(source.examples):,} images of {self.name}"
@@ -134,6 +140,11 @@ def _distinct(names: list[str]) -> list[str]:
         f"{name}-{again + 1}" if (again := names[:i].count(name)) else name
         for i, name in enumerate(names)
     ]
+
+
+def _exists(folder: str | None) -> bool:
+    """A run may have been moved without its data."""
+    return bool(folder) and os.path.isdir(folder)
 
 
 def files_given() -> bool:

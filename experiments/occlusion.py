@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import chosen, images, passes, trained
+from experiments import chosen, images, output, passes, trained
 from experiments.chosen import Chosen
 from experiments.trained import Known
 from launch import script
@@ -36,7 +36,7 @@ from zf_jax.transforms import closure
 flags.adopt_module_key_flags(trained)
 flags.adopt_module_key_flags(images)
 flags.adopt_module_key_flags(chosen)
-_OUT = flags.DEFINE_string("out", None, "folder for the pictures")
+flags.adopt_module_key_flags(output)
 _SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels of the net's input")
 _STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels")
 _FILL = flags.DEFINE_float("fill", None, "its grey, 0 to 255; the mean colour if unset")
@@ -61,6 +61,7 @@ _EXPLAIN = flags.DEFINE_bool(
 def main() -> list[pathlib.Path]:
     """Reads the net at every place of the square, image by image."""
     known = trained.load()
+    out = output.folder(known.run, "occlusion")
     layer = _layer(known.net)
     if known.crop:
         occlusion.grid(known.crop, _SIDE.value, _STRIDE.value)
@@ -71,7 +72,9 @@ def main() -> list[pathlib.Path]:
         data = images.Dataset(known)
     looked_at = chosen.choose(known, files, data)
     read, read_maps = _make_read(known, layer)
-    others = _Others(known, layer, data or files) if beside else None
+    others = None
+    if beside:
+        others = _Others(known, layer, data or files, out / "pass.npz")
     if not known.labels:
         print(f"{known.net.name} has no classes: no panels (d) and (e)")
     written = []
@@ -90,7 +93,7 @@ def main() -> list[pathlib.Path]:
         )
         own = gallery.strongest(read_maps, [one.image[None]], k=1)[layer]
         clean = _clean(read, one.image[None])
-        written += _write(known, layer, one, clean, readings, own, others)
+        written += _write(known, layer, one, clean, readings, own, others, out)
     if files:
         files.tell_skipped()
     return written
@@ -145,13 +148,12 @@ def _grey(net: spec.Spec) -> jax.Array:
 class _Others:
     """The images that excite the layer's maps most, to be shown beside."""
 
-    def __init__(self, known: Known, layer: str, data):
+    def __init__(self, known: Known, layer: str, data, path: pathlib.Path):
         self._project = functools.partial(
             gallery.project, known.net, known.params, layer=layer, rule=known.rule
         )
         # One to spare: an image is not shown beside itself.
         k = min(_OTHERS.value + 1, len(data))
-        path = pathlib.Path(_OUT.value) / "pass.npz"
         self._best = passes.strongest(
             known.net,
             known.params,
@@ -173,7 +175,8 @@ class _Others:
         return found[keep][: _OTHERS.value]
 
 
-def _write(known, layer, one, clean, readings, own, others) -> list[pathlib.Path]:
+def _write(known, layer, one, clean, readings, own, others, out):
+    """The picture and the arrays of one image, in the folder `out`."""
     net, side = known.net, _SIDE.value
     readings = {name: np.asarray(leaf) for name, leaf in readings.items()}
     # Not in the paper: whether the strongest map has the largest peak or sum.
@@ -204,7 +207,7 @@ def _write(known, layer, one, clean, readings, own, others) -> list[pathlib.Path
         stride=(_STRIDE.value, _STRIDE.value),
         classes=_classes(known, one, clean, readings),
     )
-    picture = pathlib.Path(_OUT.value) / f"{one.name}.png"
+    picture = out / f"{one.name}.png"
     plates.occlusion(seen, title=f"{net.name}, {one.name}", path=picture)
     more = {f"clean_{name}": value for name, value in clean.items()}
     if known.labels:
@@ -234,4 +237,4 @@ def _classes(known: Known, one: Chosen, clean, readings) -> plates.Classes | Non
 
 
 if __name__ == "__main__":
-    script.run(main, required=("out",))
+    script.run(main)

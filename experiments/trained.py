@@ -17,7 +17,9 @@ from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
 from zf_jax.training import checkpoint
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "workdir of a training run")
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "workdir of a training run, or a folder that holds just one"
+)
 _STEP = flags.DEFINE_integer("step", None, "which checkpoint; the newest by default")
 _ONNX = flags.DEFINE_string("onnx", None, "or: an ONNX file that holds the net")
 _PRESET = flags.DEFINE_enum(
@@ -67,6 +69,8 @@ class Known(NamedTuple):
       labels: names of the classes; empty where the net has none.
       resize: smaller side of an image before it is cropped, pixels.
       dataset: name of the data it was trained on, where that is known.
+      data_dir: where that is kept; None for TFDS' own place.
+      run: the workdir of its training; None for an ONNX file.
       rule: what the ReLU does on the way down.
     """
 
@@ -75,6 +79,8 @@ class Known(NamedTuple):
     labels: tuple[str, ...]
     resize: int
     dataset: str | None
+    data_dir: str | None = None
+    run: pathlib.Path | None = None
     rule: deconvnet.Rule = "deconvnet"
 
     @property
@@ -115,7 +121,16 @@ def of_run(workdir: str | pathlib.Path, step: int | None = None) -> Known:
     about, params, _ = checkpoint.load(workdir, step)
     net = about.net.upto(_LAST.value) if _LAST.value else about.net
     params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
-    return _as_asked(Known(net, params, about.labels, about.resize, about.dataset))
+    known = Known(
+        net,
+        params,
+        about.labels,
+        about.resize,
+        about.dataset,
+        about.data_dir,
+        checkpoint.locate(workdir),
+    )
+    return _as_asked(known)
 
 
 def _as_asked(known: Known) -> Known:

@@ -47,7 +47,7 @@ class Ran(NamedTuple):
 
 def forget():
     """Modules that define flags do so anew for every command."""
-    for name in ("trained", "images", "chosen", "selection", "controlled"):
+    for name in ("trained", "images", "chosen", "selection", "controlled", "output"):
         if sys.modules.pop(f"experiments.{name}", None):
             delattr(experiments, name)
 

@@ -372,7 +372,7 @@ def test_experiments_refuse(run, creatures_dir, tmp_path, module, given, culprit
         ("launch.train", ("--workdir=x",), "--dataset"),
         ("launch.train", ("--nosuchflag=1",), "nosuchflag"),
         ("launch.train", ("--epochs=many",), "many"),
-        ("experiments.features", ("--checkpoint=x",), "--out"),
+        ("experiments.contact", ("--dataset=x",), "--out"),
         ("experiments.features", ("--rule=up",), "up"),
         ("experiments.occlusion", ("--side=big",), "big"),
         ("experiments.occlusion", ("--chunk=0",), "chunk"),

@@ -26,12 +26,14 @@ class Source(NamedTuple):
       split: which part of it.
       examples: examples[i] has "image", [H, W, C] uint8, and "label", an int.
       labels: names of the classes.
+      data_dir: where TFDS keeps it, absolute; None for ~/tensorflow_datasets.
     """
 
     name: str
     split: str
     examples: Sequence[dict]
     labels: tuple[str, ...]
+    data_dir: str | None = None
 
 
 def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
@@ -62,7 +64,8 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
     if not isinstance(features["label"], tfds.features.ClassLabel):
         raise BadInput(f"dataset {name!r}: its label is a number, not a class")
     examples = _examples(builder, name, split)
-    return Source(name, split, examples, tuple(features["label"].names))
+    where = os.path.abspath(os.path.expanduser(data_dir)) if data_dir else None
+    return Source(name, split, examples, tuple(features["label"].names), where)
 
 
 def _builder(name: str, data_dir: str | None):

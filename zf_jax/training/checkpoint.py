@@ -37,6 +37,7 @@ class About(NamedTuple):
       resize: smaller side of the images before the crop, pixels.
       steps_per_epoch: of training.
       recipe: of training, the fields of `recipe.Recipe`.
+      data_dir: where TFDS kept the data, absolute; None for its own place.
     """
 
     net: spec.Spec
@@ -45,6 +46,7 @@ class About(NamedTuple):
     resize: int
     steps_per_epoch: int
     recipe: dict[str, Any]
+    data_dir: str | None = None
 
 
 class Restored(NamedTuple):
@@ -133,7 +135,7 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
     """The net that a training run left.
 
     Args:
-      folder: the run's workdir, or its checkpoints folder.
+      folder: the run's workdir, its checkpoints folder, or a folder of one run.
       step: which checkpoint; the newest by default.
 
     Raises:
@@ -160,12 +162,30 @@ def epochs(folder: str | pathlib.Path) -> dict[int, int]:
     return {step // length: step for step in steps if step % length == 0}
 
 
+def locate(folder: str | pathlib.Path) -> pathlib.Path:
+    """The workdir of a run: the folder itself, or the only run in it.
+
+    Raises:
+      BadInput: no such folder, or several runs in it.
+    """
+    folder = pathlib.Path(folder).expanduser().resolve()
+    if not folder.is_dir():
+        raise BadInput(f"checkpoint {folder}: no such folder")
+    if (folder / _FOLDER).is_dir():
+        return folder
+    if folder.name == _FOLDER:
+        return folder.parent
+    runs = sorted(each.parent for each in folder.glob(f"*/{_FOLDER}"))
+    if len(runs) > 1:
+        names = ", ".join(run.name for run in runs)
+        raise BadInput(f"checkpoint {folder}: holds several runs, give one: {names}")
+    return runs[0] if runs else folder
+
+
 def _finished(folder: str | pathlib.Path) -> tuple[pathlib.Path, list[int]]:
     """Where the checkpoints of a run are, and their steps in order."""
-    given = pathlib.Path(folder).expanduser().resolve()
+    given = locate(folder)
     folder = given / _FOLDER if (given / _FOLDER).is_dir() else given
-    if not folder.is_dir():
-        raise BadInput(f"checkpoint {given}: no such folder")
     steps = sorted(int(each.name) for each in folder.iterdir() if each.name.isdigit())
     if not steps:
         raise BadInput(
@@ -218,8 +238,10 @@ def _about(folder: pathlib.Path, step: int) -> About:
             "or use the version that made it"
         )
     try:
-        rest = [data[name] for name in About._fields[2:]]
-        return About(spec.from_json(data["net"]), tuple(data["labels"]), *rest)
+        rest = {name: data[name] for name in About._fields[2:-1]}
+        # Runs of before it was kept have none.
+        rest["data_dir"] = data.get("data_dir")
+        return About(spec.from_json(data["net"]), tuple(data["labels"]), **rest)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(where, error) from error
 

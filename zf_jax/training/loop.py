@@ -90,6 +90,7 @@ class Run(NamedTuple):
             self.cut["resize"],
             self.steps_per_epoch,
             dataclasses.asdict(self.recipe),
+            self.train.data_dir,
         )
 
 
