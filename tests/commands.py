@@ -17,6 +17,7 @@ from absl import app, flags
 from PIL import Image
 
 import experiments
+import launch
 from zf_jax import spec
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 
@@ -50,6 +51,8 @@ def forget():
     for name in ("trained", "images", "chosen", "selection", "controlled", "output"):
         if sys.modules.pop(f"experiments.{name}", None):
             delattr(experiments, name)
+    if sys.modules.pop("launch.settings", None):
+        del launch.settings
 
 
 def command(module, *arguments):

@@ -17,6 +17,7 @@ from zf_jax.spec import Input, Spec
 ZF = [110, 26, 13, 13, 13], [55, 13, 13, 13, 6]
 ALEX = [55, 27, 13, 13, 13], [27, 13, 13, 13, 6]
 ALEX_WITHOUT_34 = [55, 27, 13], [27, 13, 6]
+SMALL_WITHOUT_34 = [30, 15, 7], [15, 7, 3]
 VGG = (
     [224] * 2 + [112] * 2 + [56] * 3 + [28] * 3 + [14] * 3,
     [224, 112, 112, 56, 56, 56, 28, 28, 28, 14, 14, 14, 7],
@@ -26,9 +27,19 @@ SMALL = [30, 15, 7, 7, 7], [15, 7, 7, 7, 3]
 # name: parameters, units of the dense layers, sizes. Parameters: by arithmetic
 # (derived from Krizhevsky's and fig. 3's sizes); VGG16: Simonyan & Zisserman 2014,
 # table 2 (138 million), to the unit in torchvision's vgg16. TINY by hand: 4,736 +
-# 18,496 + 55,392 + 83,040 + 55,360 + 147,712 + 65,792 + 2,570.
+# 18,496 + 55,392 + 83,040 + 55,360 + 147,712 + 65,792 + 2,570. Its variants likewise:
+# e.g. layer 5 after layer 2 has 64 * 64 * 9 + 64 = 36,928, and 576 of its outputs go
+# into 10 classes by 5,770.
 TABLE = {
     "tiny": (433_098, [256, 256, 10], SMALL),
+    "tiny-without34": (276_234, [256, 256, 10], SMALL_WITHOUT_34),
+    "tiny-without7": (367_306, [256, 10], SMALL),
+    "tiny-without67": (222_794, [10], SMALL),
+    "tiny-without3467": (65_930, [10], SMALL_WITHOUT_34),
+    "tiny-128": (308_682, [128, 128, 10], SMALL),
+    "tiny-512": (780_234, [512, 512, 10], SMALL),
+    "tiny-wide": (1_050_826, [256, 256, 10], SMALL),
+    "tiny-wide-512": (1_545_418, [512, 512, 10], SMALL),
     "alexnet": (60_965_224, [4096, 4096, 1000], ALEX),
     "vgg16": (138_357_544, [4096, 4096, 1000], VGG),
     "alexnet-dense": (62_378_344, [4096, 4096, 1000], ALEX),
@@ -146,7 +157,16 @@ def test_by_name():
 
 def test_table3_is_in_the_papers_order():
     # Table 3, top to bottom (section 5.1).
-    assert [net.name for net in spec.TABLE3] == list(TABLE)[3:]
+    names = [net.name for net in (*spec.TABLE3_TINY, *spec.TABLE3)]
+    assert names == [name for name in TABLE if name not in ("alexnet", "vgg16")]
+
+
+def test_wide_nets_have_the_papers_maps():
+    # Table 3: 512, 1024, 512 for 384, 384, 256; TINY's are a quarter of these.
+    for name, maps in (("zfnet", [512, 1024, 512]), ("tiny", [128, 256, 128])):
+        for width in ("wide", f"wide-{spec.by_name(name).layers[6].filter.units * 2}"):
+            layers = spec.by_name(f"{name}-{width}").layers
+            assert [layer.filter.maps for layer in layers[2:5]] == maps
 
 
 def test_upto():

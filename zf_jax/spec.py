@@ -145,6 +145,10 @@ _ROUND_UP = ((0, 1), (0, 1))
 _ROUND_UP_11 = ((0, 3), (0, 3))
 
 
+# Maps of layers 3 to 5.
+_MAPS = (384, 384, 256)
+
+
 def _filters(maps: tuple[int, int, int], groups: int = 1) -> tuple[Layer, ...]:
     """Layers 3 to 5, which ZFNET and ALEXNET share."""
     third, fourth, fifth = maps
@@ -165,27 +169,28 @@ def _classifier(*units: int, classes: int = 1000, first: int = 6) -> tuple[Layer
     return (dataclasses.replace(top, ops=(Flatten(), *top.ops)), *rest)
 
 
-def _zfnet(name, *, maps=(384, 384, 256), units=4096) -> Spec:
+def _zfnet() -> Spec:
     bottom = (
         Layer(
             "layer1", (Conv(96, 7, 2, _ROUND_UP), Relu(), Pool(3, 2, _ROUND_UP), LRN())
         ),
         Layer("layer2", (Conv(256, 5, 2), Relu(), Pool(3, 2, _ROUND_UP), LRN())),
     )
-    return Spec(name, Input(), bottom + _filters(maps) + _classifier(units, units))
+    return Spec("zfnet", Input(), bottom + _filters(_MAPS) + _classifier(4096, 4096))
 
 
-def _alexnet(name, *, maps=(384, 384, 256), units=(4096, 4096), groups=1) -> Spec:
+def _alexnet(name, *, groups=1) -> Spec:
     bottom = (
         Layer("layer1", (Conv(96, 11, 4, _ROUND_UP_11), Relu(), LRN(), Pool())),
         Layer(
             "layer2", (Conv(256, 5, padding=2, groups=groups), Relu(), LRN(), Pool())
         ),
     )
-    return Spec(name, Input(), bottom + _filters(maps, groups) + _classifier(*units))
+    top = _filters(_MAPS, groups) + _classifier(4096, 4096)
+    return Spec(name, Input(), bottom + top)
 
 
-def _without(net: Spec, *names: str, called: str) -> Spec:
+def _without(net: Spec, *names: str) -> Spec:
     """`net` less some layers: the next one takes what remains (Table 3)."""
     kept = [layer for layer in net.layers if layer.name not in names]
     for i, layer in enumerate(kept):
@@ -194,7 +199,60 @@ def _without(net: Spec, *names: str, called: str) -> Spec:
         )
         if first_dense:
             kept[i] = dataclasses.replace(layer, ops=(Flatten(), *layer.ops))
-    return Spec(called, net.input, tuple(kept))
+    gone = "".join(name.removeprefix("layer") for name in names)
+    return Spec(f"{net.name}-without{gone}", net.input, tuple(kept))
+
+
+def _hidden(net: Spec, factor: float) -> Spec:
+    """`net` with `factor` times the units in layers 6 and 7 (Table 3)."""
+    resized = _resized(net, dict.fromkeys(("layer6", "layer7"), factor))
+    units = resized.layers[net.index("layer7")].filter.units
+    return dataclasses.replace(resized, name=f"{net.name}-{units}")
+
+
+def _wide(net: Spec) -> Spec:
+    """`net` with 4/3, 8/3 and 2 times the maps in layers 3 to 5 (Table 3).
+
+    That is 512, 1024 and 512 for the paper's 384, 384 and 256.
+    """
+    factors = {"layer3": 4 / 3, "layer4": 8 / 3, "layer5": 2}
+    return dataclasses.replace(_resized(net, factors), name=f"{net.name}-wide")
+
+
+def _resized(net: Spec, factors: dict[str, float]) -> Spec:
+    """`net` with some layers' maps or units multiplied."""
+
+    def resized(op: Op, factor: float) -> Op:
+        match op:
+            case Conv():
+                return dataclasses.replace(op, maps=round(factor * op.maps))
+            case Dense():
+                return Dense(round(factor * op.units))
+        return op
+
+    layers = tuple(
+        Layer(
+            each.name, tuple(resized(op, factors.get(each.name, 1)) for op in each.ops)
+        )
+        for each in net.layers
+    )
+    return dataclasses.replace(net, layers=layers)
+
+
+def _shallow(net: Spec) -> tuple[Spec, ...]:
+    """What Table 3 takes away from a net: two layers, one, two others, four."""
+    return (
+        _without(net, "layer3", "layer4"),
+        _without(net, "layer7"),
+        _without(net, "layer6", "layer7"),
+        _without(net, "layer3", "layer4", "layer6", "layer7"),
+    )
+
+
+def _broad(net: Spec) -> tuple[Spec, ...]:
+    """How Table 3 changes a net's width in layers 3 to 7."""
+    wide = _wide(net)
+    return _hidden(net, 1 / 2), _hidden(net, 2), wide, _hidden(wide, 2)
 
 
 def _vgg16() -> Spec:
@@ -234,32 +292,25 @@ def _tiny() -> Spec:
 
 
 # Fig. 3. Dropout and the classifier's sizes: section 3.
-ZFNET = _zfnet("zfnet")
+ZFNET = _zfnet()
 # Krizhevsky et al. 2012, with its two groups in layers 2, 4 and 5.
 ALEXNET = _alexnet("alexnet", groups=2)
 VGG16 = _vgg16()
 TINY = _tiny()
 
-_DENSE = _alexnet("alexnet-dense")
-_WIDE = (512, 1024, 512)
 # The rows of Table 3, in its order.
 # Not in the paper: whether its replication of Krizhevsky's net kept the two groups;
 # these do not, as the paper says of its own net.
+_DENSE = _alexnet("alexnet")
 TABLE3 = (
-    _DENSE,
-    _without(_DENSE, "layer3", "layer4", called="alexnet-without34"),
-    _without(_DENSE, "layer7", called="alexnet-without7"),
-    _without(_DENSE, "layer6", "layer7", called="alexnet-without67"),
-    _without(
-        _DENSE, "layer3", "layer4", "layer6", "layer7", called="alexnet-without3467"
-    ),
-    _alexnet("alexnet-2048", units=(2048, 2048)),
-    _alexnet("alexnet-8192", units=(8192, 8192)),
+    dataclasses.replace(_DENSE, name="alexnet-dense"),
+    *_shallow(_DENSE),
+    _hidden(_DENSE, 1 / 2),
+    _hidden(_DENSE, 2),
     ZFNET,
-    _zfnet("zfnet-2048", units=2048),
-    _zfnet("zfnet-8192", units=8192),
-    _zfnet("zfnet-wide", maps=_WIDE),
-    _zfnet("zfnet-wide-8192", maps=_WIDE, units=8192),
+    *_broad(ZFNET),
 )
+# The same changes of the small net.
+TABLE3_TINY = (TINY, *_shallow(TINY), *_broad(TINY))
 
-NETS = {net.name: net for net in (TINY, ALEXNET, VGG16, *TABLE3)}
+NETS = {net.name: net for net in (*TABLE3_TINY, ALEXNET, VGG16, *TABLE3)}

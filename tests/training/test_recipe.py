@@ -27,6 +27,9 @@ def test_tiny_has_its_own():
     tiny = recipe.default(spec.TINY)
     assert tiny != recipe.Recipe()
     assert recipe.short_side(tiny, spec.TINY) == 64
+    # So have its variants: Table 3 compares nets that are trained alike.
+    assert {recipe.default(net) for net in spec.TABLE3_TINY} == {tiny}
+    assert {recipe.default(net) for net in spec.TABLE3} == {recipe.PAPER}
 
 
 def test_short_side_is_in_proportion():

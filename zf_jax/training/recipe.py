@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from zf_jax import spec
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
 
@@ -81,11 +82,12 @@ _TINY = Recipe(
     init="he",
     resize=64,
 )
+_TINIES = {net.name for net in spec.TABLE3_TINY}
 
 
 def default(net: Spec) -> Recipe:
-    """The recipe made for the net; the paper's for all but TINY."""
-    return _TINY if net.name == "tiny" else PAPER
+    """The recipe made for the net; the paper's for all but TINY and its variants."""
+    return _TINY if net.name in _TINIES else PAPER
 
 
 def short_side(recipe: Recipe, net: Spec) -> int:

@@ -1,0 +1,69 @@
+"""The rows of Table 3: a net's parameters, and its errors over several runs."""
+
+import re
+
+import numpy as np
+
+from zf_jax import geometry
+from zf_jax.training import loop
+
+ERRORS = {"train_top1": "train top-1", "top1": "val top-1", "top5": "val top-5"}
+# Table 3's, in percent.
+_PAPER = {
+    "alexnet-dense": (35.1, 40.5, 18.1),
+    "alexnet-without34": (41.8, 45.4, 22.1),
+    "alexnet-without7": (27.4, 40.0, 18.4),
+    "alexnet-without67": (27.4, 44.8, 22.4),
+    "alexnet-without3467": (71.1, 71.3, 50.1),
+    "alexnet-2048": (40.3, 41.7, 18.8),
+    "alexnet-8192": (26.8, 40.0, 18.1),
+    "zfnet": (33.1, 38.4, 16.5),
+    "zfnet-2048": (38.2, 40.2, 17.6),
+    "zfnet-8192": (22.0, 38.8, 17.0),
+    "zfnet-wide": (18.8, 37.5, 16.0),
+    "zfnet-wide-8192": (10.0, 38.3, 16.9),
+}
+
+
+def row(run: loop.Run, results: list[dict]) -> dict:
+    """A row: the net, every run's errors, their mean and standard deviation.
+
+    Args:
+      run: one of the net's.
+      results: of each run its errors in percent, by the names in `ERRORS`, and the
+        seconds of its training.
+
+    Returns:
+      For JSON; the deviation is None of one run, and the paper's numbers stand beside
+      those of its own data set alone.
+    """
+    found = {
+        "variant": run.net.name,
+        "parameters": sum(geometry.parameters(run.net).values()),
+        "seconds": float(np.mean([each["seconds"] for each in results])),
+    }
+    for name in ERRORS:
+        errors = [each[name] for each in results]
+        deviation = float(np.std(errors, ddof=1)) if len(errors) > 1 else None
+        found[name] = {"mean": float(np.mean(errors)), "deviation": deviation}
+        found[name]["runs"] = errors
+    if re.match(r"imagenet2012\b", run.train.name):
+        found["paper"] = _PAPER.get(run.net.name)
+    return found
+
+
+def text(rows: list[dict]) -> str:
+    """The table as lines."""
+    lines = [f"{'errors in %':<22}{'parameters':>13}{'seconds':>9}"]
+    lines[0] += "".join(f"{name:>15}" for name in ERRORS.values())
+    if any(row.get("paper") for row in rows):
+        lines[0] += "   the paper's"
+    for row in rows:
+        line = f"{row['variant']:<22}{row['parameters']:>13,}{row['seconds']:>9.0f}"
+        for name in ERRORS:
+            mean, deviation = row[name]["mean"], row[name]["deviation"]
+            more = f" ± {deviation:.1f}" if deviation is not None else ""
+            line += f"{f'{mean:.1f}{more}':>15}"
+        paper = "".join(f"{each:>6}" for each in row.get("paper") or ())
+        lines.append(f"{line}   {paper}".rstrip())
+    return "\n".join(lines)
