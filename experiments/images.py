@@ -62,6 +62,15 @@ class Dataset:
         """The class of an image."""
         return int(self._source.examples[index]["label"])
 
+    def example(self, index: int) -> dict:
+        """All that the data set holds of an image, before it is cut."""
+        return self._source.examples[index]
+
+    @property
+    def cut(self) -> dict:
+        """How an image is cut: the crop's "size" and the smaller side's "resize"."""
+        return dict(self._cut)
+
     @property
     def key(self) -> str:
         """Tells these images from others."""

@@ -48,7 +48,16 @@ class Ran(NamedTuple):
 
 def forget():
     """Modules that define flags do so anew for every command."""
-    for name in ("trained", "images", "chosen", "selection", "controlled", "output"):
+    for name in (
+        "trained",
+        "images",
+        "chosen",
+        "selection",
+        "controlled",
+        "output",
+        "parted",
+        "beside",
+    ):
         if sys.modules.pop(f"experiments.{name}", None):
             delattr(experiments, name)
     if sys.modules.pop("launch.settings", None):
