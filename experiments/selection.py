@@ -26,10 +26,17 @@ _SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps, and of controls"
 _LIVE = 0.05
 
 
-def layers(net: spec.Spec) -> list[str]:
-    """The chosen layers, all of which have the maps that are given by number."""
+def layers(net: spec.Spec, unset: str | None = None) -> list[str]:
+    """The chosen layers, all of which have the maps that are given by number.
+
+    Args:
+      net: the net.
+      unset: the layer to take where --layers is not given; all if None.
+    """
     chosen = [layer.name for layer in net.layers]
-    if _LAYERS.value != ["all"]:
+    if unset and not _LAYERS.present:
+        chosen = [unset]
+    elif _LAYERS.value != ["all"]:
         wanted = dict.fromkeys(_LAYERS.value)
         chosen = [net.layers[net.index(layer)].name for layer in wanted]
     if not chosen:

@@ -17,7 +17,7 @@ def filters(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Pa
       title: of the sheet.
       path: of the PNG.
     """
-    sheet = raster.grid(raster.stretch(np.moveaxis(kernel, -1, 0)))
+    sheet = filter_sheet(kernel)
     height = 5 * sheet.shape[0] / sheet.shape[1]
     figure = Figure(figsize=(5, height + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -25,6 +25,16 @@ def filters(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Pa
     axis.imshow(sheet, interpolation="nearest")
     axis.axis("off")
     return files.save(figure, path)
+
+
+def filter_sheet(kernel: np.ndarray, *, together: bool = False) -> np.ndarray:
+    """The picture of `filters`; `together`: all on one scale, so that sizes show."""
+    pictures = np.moveaxis(kernel, -1, 0)
+    if together:
+        # One tall picture for the scale.
+        tall = raster.stretch(pictures.reshape(1, -1, *pictures.shape[2:]))
+        return raster.grid(tall.reshape(pictures.shape))
+    return raster.grid(raster.stretch(pictures))
 
 
 def controls(
