@@ -1,5 +1,6 @@
 """The few images that an experiment looks at one by one: files, or of the data set."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +39,16 @@ def choose(
     known: Known,
     files: images.Photographs | None,
     data: images.Dataset | None,
+    *,
+    otherwise: int = 0,
 ) -> list[Chosen]:
-    """The images that the flags name: all `files`, and --indices of `data`."""
+    """The images that the flags name: all `files`, and --indices of `data`.
+
+    Where they name none, and `otherwise` is so many: the first of as many classes.
+    """
     if files is None and not _INDICES.value:
+        if otherwise:
+            return _of_classes(known, data, otherwise)
         raise BadInput("--images: give image files, or --indices of the data set")
     found = _of_files(known, files) if files else []
     if _CLASSES.value and not files:
@@ -48,6 +56,22 @@ def choose(
     if len(set(_INDICES.value)) < len(_INDICES.value):
         raise BadInput(f"--indices={','.join(_INDICES.value)}: several are the same")
     return found + [_of_data(known, data, index) for index in _INDICES.value]
+
+
+def stack(some: Iterable[Chosen]) -> tuple[np.ndarray, np.ndarray]:
+    """Images of one size, [N, H, W, 3], and their classes, [N] int; -1: not known."""
+    first, *others = some = list(some)
+    for one in others:
+        if one.image.shape != first.image.shape:
+            (rows, columns), (height, width) = (
+                each.image.shape[:2] for each in (one, first)
+            )
+            raise BadInput(
+                f"{one.name}: {rows}x{columns} pixels, and {first.name} "
+                f"{height}x{width}; give images of one size"
+            )
+    labels = [-1 if one.label is None else one.label for one in some]
+    return np.stack([one.image for one in some]), np.array(labels)
 
 
 def wants_data() -> bool:
@@ -74,9 +98,23 @@ def _of_files(known: Known, files: images.Photographs) -> list[Chosen]:
 def _of_data(known: Known, data: images.Dataset, index: str) -> Chosen:
     if not index.isdigit() or int(index) >= len(data):
         raise BadInput(f"--indices={index}: {data.name} has 0 to {len(data) - 1}")
-    number = int(index)
+    return of_data(known, data, int(index))
+
+
+def of_data(known: Known, data: images.Dataset, number: int) -> Chosen:
+    """An image of the data set, whatever the flags."""
     label = data.label(number)
     # The class of another data set is none of the net's.
     known_label = label if data.labels == known.labels else None
     name = f"{data.labels[label]}-{number}".replace("/", "-")
     return Chosen(name, data[number], known_label, data, number)
+
+
+def _of_classes(known: Known, data: images.Dataset, count: int) -> list[Chosen]:
+    """The first images of so many classes, or of as many as there are."""
+    firsts, count = {}, min(count, len(data.labels))
+    for number in range(len(data)):
+        firsts.setdefault(data.label(number), number)
+        if len(firsts) == count:
+            break
+    return [of_data(known, data, number) for number in firsts.values()]

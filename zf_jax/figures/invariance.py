@@ -1,0 +1,140 @@
+"""Fig. 5: how features and the class's probability change as images are moved."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from zf_jax.figures import files
+
+_COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
+_STYLES = ("-", "--", ":", "-.")
+# Between pictures, of their height and width.
+_GAP = 0.08
+
+
+class Row(NamedTuple):
+    """A kind of warp: N images under A amounts of it.
+
+    Attributes:
+      name: with the unit of the amounts.
+      amounts: [A], ascending.
+      shown: [S], those of the pictures.
+      pictures: [N, S, h, w, 3] in 0..1.
+      curves: for each panel [N + M, A]: those of the pictures, then M others, of which
+        only the median and quartiles are drawn.
+    """
+
+    name: str
+    amounts: np.ndarray
+    shown: np.ndarray
+    pictures: np.ndarray
+    curves: Sequence[np.ndarray]
+
+
+def plate(
+    rows: Sequence[Row],
+    panels: Sequence[str],
+    names: Sequence[str],
+    *,
+    title: str,
+    path: pathlib.Path,
+) -> pathlib.Path:
+    """The pictures, then the panels; an image's curves have the colour of its frame.
+
+    A panel is on one scale in all rows, from 0 up.
+
+    Args:
+      rows: one a kind of warp, with as many curves as there are panels.
+      panels: their titles.
+      names: of the images.
+      title: of the plate.
+      path: of the PNG.
+    """
+    count, shown, height, width = rows[0].pictures.shape[:4]
+    # As high as a panel, and as wide as its pictures are then.
+    wide = shown * width / (count * height)
+    figure = Figure(
+        figsize=(3.2 * (wide + 1.15 * len(panels)), 3.1 * len(rows) + 0.8),
+        layout="constrained",
+    )
+    axes = figure.subplots(
+        len(rows),
+        1 + len(panels),
+        squeeze=False,
+        width_ratios=[wide] + [1.15] * len(panels),
+    )
+    for line, row in zip(axes, rows, strict=True):
+        _pictures(line[0], row)
+        for axis, curves in zip(line[1:], row.curves, strict=True):
+            _curves(axis, row, curves, names)
+    for column, name in zip(axes.T[1:], panels, strict=True):
+        column[0].set_title(name, fontsize=10)
+        top = max(axis.dataLim.y1 for axis in column)
+        for axis in column:
+            # Where nothing changes, or is a number, too.
+            axis.set_ylim(0, 1.03 * top if top > 0 else 1)
+    figure.legend(
+        *axes[0, 1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=7,
+        frameon=False,
+        fontsize=9,
+    )
+    figure.suptitle(title, fontsize=11)
+    return files.save(figure, path, dpi=100)
+
+
+def _style(index: int) -> dict:
+    """Colour and dashes that tell an image from the others, up to twenty."""
+    dashes, colour = divmod(index, len(_COLOURS))
+    return {"color": _COLOURS[colour], "ls": _STYLES[dashes % len(_STYLES)]}
+
+
+def _pictures(axis, row: Row) -> None:
+    """A line for each image, a column for each amount shown."""
+    count, shown, height, width = row.pictures.shape[:4]
+    for line, pictures in enumerate(row.pictures):
+        style = _style(line)
+        for column, picture in enumerate(pictures):
+            left, top = column + _GAP / 2, line + _GAP / 2
+            right, bottom = left + 1 - _GAP, top + 1 - _GAP
+            extent = (left, right, bottom, top)
+            axis.imshow(picture, extent=extent, interpolation="auto")
+            frame = Rectangle((left, top), right - left, bottom - top, fill=False)
+            frame.set(edgecolor=style["color"], linestyle=style["ls"], linewidth=1.8)
+            axis.add_patch(frame)
+    axis.set(
+        xlim=(0, shown),
+        ylim=(count, 0),
+        aspect=height / width,
+        frame_on=False,
+        yticks=[],
+        xlabel=row.name,
+    )
+    axis.set_xticks(np.arange(shown) + 0.5, [f"{amount:g}" for amount in row.shown])
+    axis.tick_params(length=0, labelsize=8)
+
+
+def _curves(axis, row: Row, curves: np.ndarray, names: Sequence[str]) -> None:
+    own, others = np.split(curves, [len(names)])
+    others = others[np.isfinite(others).all(axis=1)]
+    if len(others):
+        low, middle, high = np.percentile(others, [25, 50, 75], axis=0)
+        label = f"{len(others)} images, quartiles"
+        axis.fill_between(row.amounts, low, high, color="0.85", label=label)
+    for index, (curve, name) in enumerate(zip(own, names, strict=True)):
+        axis.plot(row.amounts, curve, lw=1.2, label=name, **_style(index))
+    if len(others):
+        axis.plot(row.amounts, middle, lw=2, color="black", label="their median")
+    axis.set_xlim(row.amounts[0], row.amounts[-1])
+    axis.set_xlabel(row.name)
+    # Degrees in parts of a turn.
+    turn = {"steps": [1, 1.5, 3, 4.5, 9, 10]} if np.ptp(row.amounts) > 180 else {}
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, **turn))
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.3)
