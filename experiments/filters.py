@@ -79,7 +79,7 @@ def main() -> list[pathlib.Path]:
     nets = beside.load()
     firsts = {name: _first(name, known) for name, known in nets.items()}
     chosen = {
-        name: selection.layers(known.net, unset=known.net.layers[1].name)
+        name: selection.layers(known.net, unset=known.net.layers[:2][-1].name)
         for name, known in nets.items()
     }
     out = output.folder(next(iter(nets.values())).run, "filters")

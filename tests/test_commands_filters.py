@@ -133,6 +133,13 @@ def test_a_step_beside_the_newest(run, creatures_dir, tmp_path):
     assert list(found) == ["small, step 12", "small"]
 
 
+def test_nets_of_one_layer(run, creatures_dir, tmp_path):
+    given = ("--last=layer1", f"--out={tmp_path}", "--maps=2")
+    ran = compare(run, creatures_dir, *given)
+    assert ran.code == 0, ran.err
+    assert ran.written[2].name == "layer1-small.png"
+
+
 def test_runs_of_one_name(run, creatures_dir, tmp_path):
     other = shutil.copytree(run, tmp_path / "mine" / "small")
     given = (f"--beside={other}", f"--out={tmp_path / 'out'}", "--maps=2")
