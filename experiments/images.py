@@ -3,7 +3,9 @@
 Flags shared by the experiments: --images, or --dataset with its split.
 """
 
+import copy
 import functools
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -46,25 +48,26 @@ class Dataset:
         self.name = f"{source.name}, {source.split}"
         self.labels = source.labels
         self.title = f"{len(source.examples):,} images of {self.name}"
-        self._source, self._known = source, known
+        # Of what is chosen from the split, which.
+        self.source, self._known, self._which = source, known, ()
         size = known.crop or (known.resize, known.resize)
         self._cut = {"size": size, "resize": known.resize}
 
     def __len__(self) -> int:
-        return len(self._source.examples)
+        return len(self.source.examples)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """[H, W, 3] float32, prepared."""
-        image = batches.image_at(self._source, index, **self._cut)
+        image = batches.image_at(self.source, index, **self._cut)
         return self._known.prepare(image)
 
     def label(self, index: int) -> int:
         """The class of an image."""
-        return int(self._source.examples[index]["label"])
+        return int(self.source.examples[index]["label"])
 
     def example(self, index: int) -> dict:
         """All that the data set holds of an image, before it is cut."""
-        return self._source.examples[index]
+        return self.source.examples[index]
 
     @property
     def cut(self) -> dict:
@@ -74,14 +77,25 @@ class Dataset:
     @property
     def key(self) -> str:
         """Tells these images from others."""
-        return repr((self.name, len(self), self._cut, self._known.net.input))
+        cut = self._cut, self._known.net.input
+        return repr((self.name, len(self), *cut, *self._which))
+
+    def labelled(self, **options) -> Iterator[batches.Batch]:
+        """The batches with their labels; options of `batches.evaluation`."""
+        size = {"batch_size": _BATCH.value}
+        return batches.evaluation(self.source, **self._cut, **size, **options)
 
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
         """[N, H, W, 3] uint8, in order from one on, the last one as short as it is."""
-        for batch in batches.evaluation(
-            self._source, **self._cut, batch_size=_BATCH.value, start=start
-        ):
+        for batch in self.labelled(start=start):
             yield batch.images[: batch.mask.sum()]
+
+    def only(self, indices: np.ndarray) -> "Dataset":
+        """Some of the images, in this order."""
+        found = copy.copy(self)
+        found.source = sources.subset(self.source, indices)
+        found._which = (*self._which, hashlib.sha256(np.int64(indices)).hexdigest())
+        return found
 
     def tell_skipped(self) -> None:
         """Nothing is: a data set is read whole or not at all."""

@@ -62,7 +62,7 @@ def strongest(
         maps = model.apply({"params": params}, prepared)[1].maps
         return {layer: maps[layer] for layer in layers}
 
-    key = _key(net, params, data, layers, k)
+    key = fingerprint(net, params, data.key, tuple(layers), k)
     begin, saved = _kept(path, key), time.monotonic()
     seen = begin.seen if begin else 0
     if seen == len(data):
@@ -84,13 +84,26 @@ def strongest(
     return jax.device_get(passed.best)
 
 
-def _key(net, params, data: Images, layers: Sequence[str], k: int) -> str:
-    """Tells this pass from those of other nets, images, layers."""
+def fingerprint(net: spec.Spec, params: dict, *given) -> str:
+    """Tells what is computed of a net from what is of other weights, or other `given`.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      *given: whatever else it depends on, told apart by its `repr`.
+    """
     sha = hashlib.sha256(spec.to_json(net).encode())
     for leaf in jax.tree.leaves(params):
         sha.update(np.asarray(leaf))
-    sha.update(repr((data.key, tuple(layers), k)).encode())
+    sha.update(repr(given).encode())
     return sha.hexdigest()
+
+
+def set_aside(path: pathlib.Path) -> None:
+    """Renames a damaged file, and says so."""
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    print(f"{path}: damaged, set aside as {aside.name}; it is computed anew")
 
 
 def _keep(path: pathlib.Path, key: str, passed: gallery.Pass) -> None:
@@ -120,7 +133,5 @@ def _kept(path: pathlib.Path, key: str) -> gallery.Pass | None:
             }
             return gallery.Pass(best, int(stored["seen"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        print(f"{path}: damaged, set aside as {aside.name}; the pass starts over")
+        set_aside(path)
         return None

@@ -249,3 +249,21 @@ def test_start_does_not_read_what_it_skips():
     next(stream)
     # What is made ahead (8 batches and what threads hold) is far less than 95 batches.
     assert len(read) < 100
+
+
+def test_evaluation_of_ten_crops():
+    cut = {"size": (4, 5), "resize": 10, "batch_size": 4}
+    found = list(batches.evaluation(source(6), **cut, cut=crops.ten))
+    centres = list(batches.evaluation(source(6), **cut))
+    assert [batch.images.shape for batch in found] == [(4, 10, 4, 5, 3)] * 2
+    for ten, one in zip(found, centres, strict=True):
+        np.testing.assert_array_equal(ten.images[:, 4], one.images)
+        np.testing.assert_array_equal(ten.labels, one.labels)
+        np.testing.assert_array_equal(ten.mask, one.mask)
+    # By hand: the slices of image 5, of 10 x 12 pixels.
+    image = Examples(6)[5]["image"]
+    corners = [image[:4, :5], image[:4, 7:], image[6:, :5], image[6:, 7:]]
+    five = [*corners, image[3:7, 3:8]]
+    np.testing.assert_array_equal(found[1].images[1, :5], five)
+    np.testing.assert_array_equal(found[1].images[1, 5:], np.flip(five, axis=2))
+    assert not found[1].images[2:].any()

@@ -217,3 +217,25 @@ class Fake:
 
     def as_data_source(self, split, decoders=None):
         return [{"image": None, "label": 0.5}]
+
+
+def test_subset(creatures_dir):
+    source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
+    some = sources.subset(source, np.array([7, 3, 7]))
+    assert len(some.examples) == 3
+    for got, want in zip(some.examples, (7, 3, 7), strict=True):
+        np.testing.assert_array_equal(got["image"], source.examples[want]["image"])
+        assert got["label"] == source.examples[want]["label"]
+    assert some.labels == source.labels
+    again = sources.subset(some, [1])
+    np.testing.assert_array_equal(
+        again.examples[0]["image"], source.examples[3]["image"]
+    )
+
+
+def test_classes(creatures_dir):
+    source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
+    want = [int(each["label"]) for each in source.examples]
+    assert sources.classes(source).tolist() == want
+    some = sources.subset(source, [4, 2])
+    assert sources.classes(some).tolist() == [want[4], want[2]]

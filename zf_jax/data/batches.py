@@ -5,7 +5,7 @@ the batches it would have had. Under several hosts each reads its own share.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import grain
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """Images as they are cut, before the mean is taken off.
 
     Attributes:
-      images: [N, H, W, 3] uint8, RGB.
+      images: [N, H, W, 3] uint8, RGB; [N, 10, H, W, 3] of ten crops.
       labels: [N] int32.
       mask: [N] bool, False for what fills up the last batch.
     """
@@ -109,26 +109,29 @@ def evaluation(
     start: int = 0,
     workers: int = 0,
     share: Share = Share(),
+    cut: Callable[[np.ndarray, Pair], np.ndarray] = crops.centre,
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
 
     Every host gets as many batches as every other, from its image `start` on.
+    `cut=crops.ten` gives the ten crops of each image.
     """
     total = len(source.examples)
     length = -(-total // share.count) - start
     dataset = (
         grain.MapDataset.range(share.index + start * share.count, total, share.count)
         .map(functools.partial(_example, source.examples, resize=resize))
-        .map(functools.partial(_centre_crop, size=size))
+        .map(functools.partial(_cut, size=size, cut=cut))
         .batch(batch_size)
     )
     batches = _read(dataset, workers)
-    empty = np.zeros((0, *size, 3), np.uint8), np.zeros(0, np.int32)
+    of_one = cut(np.zeros((*size, 3), np.uint8), size).shape
+    empty = np.zeros((0, *of_one), np.uint8), np.zeros(0, np.int32)
     for _ in range(-(-length // batch_size)):
         images, labels = next(batches, empty)
         missing = batch_size - len(labels)
         yield Batch(
-            np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)]),
+            np.pad(images, [(0, missing)] + [(0, 0)] * len(of_one)),
             np.pad(labels, (0, missing)),
             np.arange(batch_size) < len(labels),
         )
@@ -143,7 +146,7 @@ def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
 
 def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarray:
     """One centre crop, [H, W, 3] uint8: what `evaluation` has at that index."""
-    return _centre_crop(_example(source.examples, index, resize=resize), size=size)[0]
+    return _cut(_example(source.examples, index, resize=resize), size=size)[0]
 
 
 def _example(examples, index: int, *, resize: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,6 +160,6 @@ def _random_crop(example, rng: np.random.Generator, *, size: Pair):
     return np.ascontiguousarray(crops.random(image, size, rng)), label
 
 
-def _centre_crop(example, *, size: Pair):
+def _cut(example, *, size: Pair, cut=crops.centre):
     image, label = example
-    return np.ascontiguousarray(crops.centre(image, size)), label
+    return np.ascontiguousarray(cut(image, size)), label

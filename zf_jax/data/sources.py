@@ -5,12 +5,15 @@
 behind the user's back: the error says how.
 """
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.data_sources import base
 
 from zf_jax.data import creatures, folder
 from zf_jax.errors import BadInput
@@ -66,6 +69,31 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
     examples = _examples(builder, name, split)
     where = os.path.abspath(os.path.expanduser(data_dir)) if data_dir else None
     return Source(name, split, examples, tuple(features["label"].names), where)
+
+
+def subset(source: Source, indices: Sequence[int]) -> Source:
+    """Some examples of a source, in this order; one may occur several times."""
+    return source._replace(examples=_Subset(source.examples, tuple(map(int, indices))))
+
+
+class _Subset(Sequence):
+    def __init__(self, examples: Sequence[dict], indices: tuple[int, ...]):
+        self._examples, self._indices = examples, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> dict:
+        return self._examples[self._indices[index]]
+
+
+def classes(source: Source) -> np.ndarray:
+    """[N] int, the label of every example; no image is decoded for it."""
+    examples = source.examples
+    if isinstance(examples, base.BaseDataSource):
+        skipped = dict(examples.decoders or {}) | {"image": tfds.decode.SkipDecoding()}
+        examples = dataclasses.replace(examples, decoders=skipped)
+    return np.array([int(examples[i]["label"]) for i in range(len(examples))])
 
 
 def _builder(name: str, data_dir: str | None):

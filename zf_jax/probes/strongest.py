@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from zf_jax.errors import BadInput
+from zf_jax.probes import sharded
 from zf_jax.transforms import closure
 
 # Images that are computed together, on any number of devices: float sums depend on how
@@ -158,9 +159,11 @@ def gather(
         )
         if best is None:
             best = _first(read.result, k, begin)
-            weights, best = _placed((read.weights, best), devices, PartitionSpec())
+            weights, best = sharded.place(
+                (read.weights, best), devices, PartitionSpec()
+            )
         given = batch, images.reshape(-1, piece)
-        given = _placed(given, devices, PartitionSpec("devices"))
+        given = sharded.place(given, devices, PartitionSpec("devices"))
         # While a batch is computed the next is read, and no more than that.
         jax.block_until_ready(best)
         best = _absorb(weights, best, *given, apply=read.apply, k=k, devices=devices)
@@ -179,17 +182,6 @@ def _first(result, k: int, begin: Pass | None) -> dict[str, Strongest]:
     if shapes != given:
         raise BadInput(f"begin: is a pass for {given} (maps, k), this one for {shapes}")
     return jax.tree.map(jnp.asarray, begin.best)
-
-
-def _placed(arrays, devices: tuple[jax.Device, ...], spec: PartitionSpec):
-    """The arrays on several devices; on the only one, where they are."""
-    if len(jax.local_devices()) == 1:
-        return arrays
-    return jax.device_put(arrays, NamedSharding(_mesh(devices), spec))
-
-
-def _mesh(devices: tuple[jax.Device, ...]) -> Mesh:
-    return Mesh(np.array(devices), ("devices",))
 
 
 @functools.partial(
@@ -221,7 +213,7 @@ def _absorb(weights, best, batch, images, *, apply, k: int, devices):
         spec = PartitionSpec("devices")
         work = jax.shard_map(
             of_devices,
-            mesh=_mesh(devices),
+            mesh=sharded.mesh(devices),
             in_specs=(spec, spec),
             out_specs=PartitionSpec(),
             check_vma=False,
