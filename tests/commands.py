@@ -54,6 +54,7 @@ def forget():
         "chosen",
         "selection",
         "controlled",
+        "ensemble",
         "moves",
         "output",
         "parted",

@@ -1,0 +1,77 @@
+"""The nets whose answers are averaged, and the images they judge. Flag: --checkpoints.
+
+Flags shared with the other experiments name a single one, and the images.
+"""
+
+from typing import NamedTuple
+
+from absl import flags
+
+from experiments import images, trained
+from zf_jax.errors import BadInput
+
+flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(images)
+_CHECKPOINTS = flags.DEFINE_list(
+    "checkpoints", [], "several training runs, in place of --checkpoint: an ensemble"
+)
+
+
+class Member(NamedTuple):
+    """One net.
+
+    Attributes:
+      name: for tables.
+      known: the net.
+      data: the images as it takes them; nets that cut them alike share one.
+    """
+
+    name: str
+    known: trained.Known
+    data: images.Dataset
+
+
+def load() -> list[Member]:
+    """The nets that the flags name, all of the classes of one data set.
+
+    Raises:
+      BadInput: one has no classes, or others than the images or the other nets.
+    """
+    found, data = [], {}
+    for name, known in _named():
+        if known.crop is None or not known.labels:
+            raise BadInput(f"{name}: {known.net.name} ends without classes")
+        if found and known.labels != found[0].known.labels:
+            raise BadInput(
+                f"--checkpoints: the {len(known.labels)} classes of {name} are not the "
+                f"{len(found[0].known.labels)} of {found[0].name}"
+            )
+        cut = known.crop, known.resize, known.dataset
+        if cut not in data:
+            data[cut] = images.Dataset(known)
+        found.append(Member(name, known, data[cut]))
+        _check(found[-1], found[0])
+    return found
+
+
+def _named() -> list[tuple[str, trained.Known]]:
+    if not _CHECKPOINTS.value:
+        known = trained.load()
+        return [(known.run.name if known.run else known.net.name, known)]
+    if flags.FLAGS.checkpoint or flags.FLAGS.onnx:
+        raise BadInput("--checkpoints: give it in place of --checkpoint and --onnx")
+    return [(name, trained.of_run(name)) for name in _CHECKPOINTS.value]
+
+
+def _check(one: Member, first: Member) -> None:
+    if one.data.labels != one.known.labels:
+        raise BadInput(
+            f"--dataset: the {len(one.data.labels)} classes of {one.data.name} are not "
+            f"the {len(one.known.labels)} of {one.name}; give the data it learned "
+            "(for an ONNX file, name its classes with --labels)"
+        )
+    if one.data.name != first.data.name:
+        raise BadInput(
+            f"--checkpoints: {one.name} learned {one.data.name}, {first.name} "
+            f"{first.data.name}; give one --dataset for all"
+        )
