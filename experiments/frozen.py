@@ -1,0 +1,86 @@
+"""Features of a trained net, computed once and kept."""
+
+import contextlib
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments import images, passes, trained
+from launch import script
+from zf_jax import convnet, geometry
+from zf_jax.figures import files
+from zf_jax.probes import sharded
+
+
+def features(
+    known: trained.Known,
+    data: images.Dataset,
+    layers: Sequence[str],
+    folder: pathlib.Path,
+) -> dict[str, np.ndarray]:
+    """What the next layer sees of each, flattened: pooled maps, or units.
+
+    Each layer is a file of the folder, filled batch by batch and read where it lies.
+    Its name tells the net's weights, the images and the layer: other features are
+    computed anew, and a damaged file is set aside.
+
+    Returns:
+      By layer: [N, D] float32, N images in the order of `data`.
+    """
+    shapes = geometry.shapes(known.net, data.cut["size"])
+    wide = {layer: (len(data), math.prod(shapes[layer].output)) for layer in layers}
+    paths = {}
+    for layer in layers:
+        key = passes.fingerprint(known.net, known.params, data.key, layer)
+        paths[layer] = folder / f"{layer}-{key[:16]}.npy"
+    found = {layer: _kept(paths[layer], wide[layer]) for layer in layers}
+    missing = [layer for layer in layers if found[layer] is None]
+    if missing:
+        for layer in missing:
+            # Of earlier weights or images.
+            for old in folder.glob(f"{layer}-*.npy"):
+                old.unlink()
+        _compute(known, data, {layer: (paths[layer], wide[layer]) for layer in missing})
+    return {layer: _kept(paths[layer], wide[layer]) for layer in layers}
+
+
+def _compute(known: trained.Known, data: images.Dataset, wanted: dict) -> None:
+    """One pass for all layers; the files appear when it is through."""
+    model = convnet.ConvNet(known.net.upto(max(wanted, key=known.net.index)))
+    params = {layer.name: known.params[layer.name] for layer in model.net.layers}
+
+    def read(pixels):
+        prepared = convnet.prepare(pixels, known.net.input)
+        outputs = model.apply({"params": params}, prepared)[1].outputs
+        return {layer: outputs[layer].reshape(len(pixels), -1) for layer in wanted}
+
+    with contextlib.ExitStack() as stack:
+        kept = {}
+        for layer, (path, shape) in wanted.items():
+            fresh = stack.enter_context(files.whole(path))
+            kept[layer] = np.lib.format.open_memmap(
+                fresh, "w+", dtype=np.float32, shape=shape
+            )
+        bar = script.progress(total=len(data), desc="features", unit=" images")
+        with bar:
+            for found in sharded.over(read, data.batches()):
+                for layer, rows in found.items():
+                    kept[layer][bar.n : bar.n + len(rows)] = rows
+                bar.update(len(rows))
+        for array in kept.values():
+            array.flush()
+
+
+def _kept(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
+    if not path.exists():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        array = None
+    if array is None or array.shape != shape or array.dtype != np.float32:
+        passes.set_aside(path)
+        return None
+    return array
