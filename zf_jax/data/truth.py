@@ -94,6 +94,14 @@ def box(
     return np.concatenate([low, high]).astype(int)
 
 
+def covered(boxes: np.ndarray, size: Pair) -> np.ndarray:
+    """The pixels [H, W] that boxes [B, 4] cover together, bool."""
+    region = np.zeros(size, bool)
+    for top, left, bottom, right in boxes:
+        region[top:bottom, left:right] = True
+    return region
+
+
 def read_boxes(path: str | pathlib.Path) -> dict[str, dict[str, tuple]]:
     """Boxes of image files from a CSV file: image,part,top,left,bottom,right.
 

@@ -1,0 +1,74 @@
+"""Maps of a class: beside jax.grad, and of functions whose maps are known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.commands import SMALL
+from zf_jax import convnet
+from zf_jax.probes import saliency
+
+
+@pytest.fixture(scope="module")
+def small():
+    model = convnet.ConvNet(SMALL, kernel_init=jax.nn.initializers.he_normal())
+    images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
+    return model, model.init(jax.random.key(0), images)["params"], images
+
+
+def test_the_gradient_is_that_of_jax(small):
+    model, params, images = small
+    labels = np.array([4, 0, 9])
+    found = saliency.projected(SMALL, params, images, labels, rule="gradient")
+
+    def total(images):
+        logits = model.apply({"params": params}, images)[0]
+        return logits[jnp.arange(3), labels].sum()
+
+    want = np.abs(jax.grad(total)(images)).max(axis=-1)
+    np.testing.assert_allclose(found, want, atol=1e-5 * want.max())
+
+
+@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+def test_rules_differ_and_labels_count(small, rule):
+    _, params, images = small
+    found = saliency.projected(SMALL, params, images, np.zeros(3, int), rule=rule)
+    assert found.shape == (3, 32, 32)
+    assert found.min() >= 0
+    others = saliency.projected(SMALL, params, images, np.ones(3, int), rule=rule)
+    slope = saliency.projected(SMALL, params, images, np.zeros(3, int), rule="gradient")
+    assert not np.allclose(found, others)
+    assert not np.allclose(found, slope)
+
+
+def test_occlusion_is_lost_where_the_class_is_seen():
+    def read(images):
+        """Class n is how bright the quarter n of the image is."""
+        halves = images.reshape(len(images), 2, 8, 2, 8, 1).mean(axis=(2, 4, 5))
+        return halves.reshape(-1, 4)
+
+    images, labels = np.ones((4, 16, 16, 1), "f4"), np.arange(4)
+    found = saliency.occluded(read, images, labels, side=4, stride=4)
+    assert found.shape == (4, 16, 16)
+    np.testing.assert_array_equal(saliency.predicted(read, images), 0)
+    for label, each in enumerate(np.asarray(found)):
+        quarter = each.reshape(2, 8, 2, 8)
+        row, column = divmod(label, 2)
+        # A square takes 16 of the quarter's 64 pixels.
+        np.testing.assert_allclose(quarter[row, :, column], 0.25, rtol=1e-5)
+        rest = each.sum() - quarter[row, :, column].sum()
+        assert rest == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 5)])
+def test_maps_that_see_nothing(shape):
+    middle = saliency.centre(2, shape)
+    assert middle.shape == (2, *shape)
+    np.testing.assert_allclose(middle[0], middle[1, ::-1, ::-1])
+    assert middle[:, 0, 0] == pytest.approx(0, abs=1e-6)
+    at = np.unravel_index(middle[0].argmax(), shape)
+    assert np.abs(np.array(at) - (np.array(shape) - 1) / 2).max() <= 0.5
+    noise = saliency.noise(2, shape, np.random.default_rng(0))
+    assert noise.shape == (2, *shape)
+    assert 0 <= noise.min() < noise.max() < 1

@@ -1,0 +1,115 @@
+"""Maps that say where in an image a class is seen, [N, H, W], and maps that cannot.
+
+By occlusion (section 4.2), or by the class's logit projected down to pixels with one of
+the deconvnet's rules; the largest is where the class is seen most. Where there is
+nothing to look at, the image's middle and noise are what `scores.py` compares with.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zf_jax import convnet, deconvnet
+from zf_jax.layers import Pair
+from zf_jax.probes import occlusion, readings
+from zf_jax.spec import Spec
+
+
+@functools.partial(jax.jit, static_argnames=("net", "rule"))
+def projected(
+    net: Spec,
+    params: dict,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    rule: deconvnet.Rule,
+) -> jax.Array:
+    """The logit of each image's class, projected: the largest magnitude of a colour.
+
+    With rule "gradient" it is the saliency map of Simonyan et al. 2013.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      images: [N, H, W, C] float, as `convnet.prepare` gives them.
+      labels: [N] int, one class an image.
+      rule: what the ReLU does on the way down.
+
+    Returns:
+      [N, H, W] float32, 0 or above.
+    """
+    logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
+    # Of one, not of the logit: one below zero would turn the signs.
+    seed = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
+    layer = net.layers[-1].name
+    pixels = deconvnet.reconstruct(net, params, seed, trace, layer=layer, rule=rule)
+    return jnp.abs(pixels).max(axis=-1)
+
+
+def occluded(
+    read: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    side: int | Pair,
+    stride: int | Pair,
+) -> jax.Array:
+    """What each pixel's occlusion takes off the score of the image's class, on average.
+
+    Args:
+      read: images [B, H, W, C] to scores of the classes, [B, L].
+      images: [N, H, W, C] float, as `read` takes them.
+      labels: [N] int, one class an image.
+      side: of the square, as `occlusion.sweep` takes it.
+      stride: between its places, at most the side.
+
+    Returns:
+      [N, H, W] float32, as `occlusion.attribution` gives it: below zero where the
+      square raises the score.
+
+    Raises:
+      BadInput: as `occlusion.sweep` and `occlusion.attribution` do.
+    """
+
+    def of_class(scores, axis):
+        where = labels.reshape(-1, *(1,) * (scores.ndim - 1))
+        return jnp.take_along_axis(scores, where, axis=axis)[..., 0]
+
+    labels = jnp.asarray(labels)
+    clean = of_class(_clean(read, images), 1)
+    swept = occlusion.sweep(read, images, side=side, stride=stride)
+    grids = jnp.moveaxis(of_class(swept, 3), 0, -1)
+    found = occlusion.attribution(
+        clean, grids, side=side, stride=stride, shape=images.shape[1:3]
+    )
+    return jnp.moveaxis(found, -1, 0)
+
+
+def predicted(read: Callable[[jax.Array], jax.Array], images: jax.Array) -> np.ndarray:
+    """The most probable class of each image, [N] int; arguments as in `occluded`."""
+    return np.asarray(_clean(read, images).argmax(axis=1))
+
+
+def _clean(read, images):
+    program = readings.prepare(read, len(images), images.shape[1:], images.dtype)
+    return _apply(program.apply, program.weights, images)
+
+
+@functools.partial(jax.jit, static_argnames="apply")
+def _apply(apply, weights, images):
+    return apply(weights, images)
+
+
+def centre(count: int, shape: Pair) -> np.ndarray:
+    """The same for all: 1 in the image's middle, falling to 0 in its corners."""
+    rows, columns = (np.linspace(-1, 1, n) for n in shape)
+    distance = np.hypot(rows[:, None] * shape[0], columns[None] * shape[1])
+    return np.tile(1 - distance / distance.max(), (count, 1, 1)).astype(np.float32)
+
+
+def noise(count: int, shape: Pair, rng: np.random.Generator) -> np.ndarray:
+    """Every pixel drawn from 0 to 1."""
+    return rng.random((count, *shape), dtype=np.float32)
