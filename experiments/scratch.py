@@ -107,7 +107,10 @@ def _train(
     """
     how = recipe.default(net)
     epochs = min(how.epochs, steps)
-    how = dataclasses.replace(how, epochs=epochs, resize=resize, seed=seed)
+    # The devices share a batch evenly.
+    batch = -(-how.batch_size // jax.device_count()) * jax.device_count()
+    changed = {"epochs": epochs, "batch_size": batch, "resize": resize, "seed": seed}
+    how = dataclasses.replace(how, **changed)
     length = -(-steps // epochs) * how.batch_size
     repeated = np.resize(np.arange(len(source.examples)), length)
     run = loop.Run(net, how, sources.subset(source, repeated), source)
