@@ -273,7 +273,7 @@ def test_layers_out_of_order(ops):
         (lambda: Conv(4, 3, 1, -1), "padding=((-1, -1), (-1, -1))"),
         (lambda: Conv(4, (3, 3), padding=((0, 0), (-2, 1))), "((0, 0), (-2, 1))"),
         (lambda: Pool((0, 3)), "Pool(size=(0, 3)"),
-        (lambda: Pool(17), "at most 256 places"),
+        (lambda: Pool(16), "at most 255 places"),
         (lambda: Pool(3, 2, 3), "a window could lie in the padding alone"),
         (lambda: Pool((3, 2), 1, ((0, 0), (0, 2))), "the padding alone"),
     ],
@@ -299,10 +299,10 @@ def test_impossible_numbers(make):
         make()
 
 
-def test_the_largest_pool_has_256_places():
-    # By hand: switches 0 to 255 just fit in a uint8.
-    assert Pool(16).size == (16, 16)
-    assert Pool((1, 256)).size == (1, 256)
+def test_the_largest_pool_has_255_places():
+    # By hand: switches 0 to 254 fit in a uint8 beside 255, nowhere.
+    assert Pool((15, 17)).size == (15, 17)
+    assert Pool((1, 255)).size == (1, 255)
 
 
 @pytest.mark.parametrize("layers", [(), (CONV, CONV)])

@@ -44,6 +44,10 @@ class Inside(NamedTuple):
     maps: dict[str, jax.Array]
     outputs: dict[str, jax.Array]
 
+    def only(self, layer: str, switches: jax.Array) -> jax.Array:
+        """A pooled layer's switches, those outside of its outputs nowhere."""
+        return jnp.where(self.outputs[layer], switches, jnp.uint8(pooling.NOWHERE))
+
 
 class Filter(nn.Module):
     """A layer's filters and biases."""
@@ -120,6 +124,9 @@ class ConvNet(nn.Module):
                 x = self._apply(op, x, layer, trace, train)
             if inside and layer.name in inside.outputs:
                 x = jnp.where(inside.outputs[layer.name], x, 0)
+                if layer.name in trace.switches:
+                    found = trace.switches[layer.name]
+                    trace.switches[layer.name] = inside.only(layer.name, found)
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 

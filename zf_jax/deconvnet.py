@@ -145,7 +145,8 @@ def reconstruct(
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
         signal = _head_down(each, signal, trace, kernel, below.shape, rule)
-        if inside and lower in inside.outputs:
+        # Of a pooled layer the switches tell (`Inside.only`).
+        if inside and lower in inside.outputs and lower not in trace.switches:
             signal = jnp.where(inside.outputs[lower], signal, 0)
     return signal
 

@@ -78,8 +78,8 @@ class Pool(_Window):
     def __post_init__(self):
         super().__post_init__()
         rows, columns = self.size
-        if rows * columns > 256:
-            raise BadInput(f"{self}: a uint8 switch tells at most 256 places apart")
+        if rows * columns > 255:
+            raise BadInput(f"{self}: a uint8 switch tells at most 255 places apart")
         if any(max(p) >= size for p, size in zip(self.padding, self.size, strict=True)):
             raise BadInput(f"{self}: a window could lie in the padding alone")
 

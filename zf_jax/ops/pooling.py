@@ -16,6 +16,9 @@ from jax import lax
 
 from zf_jax.layers import Pool
 
+# The switch of a window that passes nothing on.
+NOWHERE = 255
+
 
 def _entries(op: Pool, x: jax.Array, fill: float) -> list[jax.Array]:
     """One [N, H', W', C] slice of x per entry of the window, row by row."""

@@ -7,12 +7,13 @@ errors stay where a convolution's are, near 1e-6 of the largest value. All other
 go by patches and one product. Measured by `experiments.benchmark --bench=filters`.
 """
 
+import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.custom_batching import custom_vmap
 
 from zf_jax.layers import Pair
@@ -23,9 +24,16 @@ from zf_jax.layers import Pair
 _FIRST, _SECOND, _SIGN = (0, 1, 2, 1), (2, 2, 1, 3), (-1, 1, -1, -1)
 _FILTER = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
+# Bytes of turned entries worked on together, and of turned kernels up to which that
+# helps: larger ones would be read from memory again for every block.
+_BLOCK, _MOST_FACTORS = 512 << 10, 4 << 20
 
 
-class Prepared(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["factors"], meta_fields=["size"]
+)
+@dataclasses.dataclass(frozen=True)
+class Prepared:
     """A kernel, prepared for `filter_maps`.
 
     Attributes:
@@ -42,8 +50,9 @@ def prepare(kernel: jax.Array, stride: Pair) -> Prepared:
     *size, channels, maps = kernel.shape
     if not _is_winograd(tuple(size), stride):
         return Prepared(kernel.reshape(-1, maps), tuple(size))
-    turn = jnp.asarray(_FILTER, kernel.dtype)
-    turned = jnp.einsum("pi,ijcd,qj->pqcd", turn, kernel, turn, precision="highest")
+    # Both axes at once: 16 sums of 9 entries each.
+    turn = jnp.asarray(np.kron(_FILTER, _FILTER), kernel.dtype)
+    turned = jnp.matmul(turn, kernel.reshape(9, -1), precision="highest")
     return Prepared(turned.reshape(16, channels, maps), (3, 3))
 
 
@@ -113,8 +122,38 @@ def _patches(x, factors, size: Pair, stride: Pair):
 
 
 def _winograd(x, factors, size: Pair, stride: Pair):
-    height, width = _places(x, size, stride)
-    # Tiles of 2 x 2 outputs: an odd row or column more is computed and dropped.
+    """Block by block, where all turned entries at once would outgrow the cache.
+
+    A block is a strip of one image's rows, or several whole images.
+    """
+    (count, _, width, channels), maps = x.shape, factors.shape[-1]
+    height, across = _places(x, size, stride)
+    if not x.size:
+        return jnp.zeros((count, height, across, maps), x.dtype)
+    rows = -(-height // 2)
+    row = 16 * -(-across // 2) * max(channels, maps) * x.dtype.itemsize
+    strips = -(-rows // min(rows, max(1, _BLOCK // row)))
+    rows = -(-rows // strips)
+    images = min(count, max(1, _BLOCK // (rows * row))) if strips == 1 else 1
+    blocks = -(-count // images) * strips
+    if blocks == 1 or factors.size * factors.dtype.itemsize > _MOST_FACTORS:
+        return _tiles(x, factors)
+    # Whole blocks: what is filled up is computed and dropped.
+    more = -count % images, 2 * rows * strips - height
+    x = jnp.pad(x, ((0, more[0]), (0, more[1]), (0, 0), (0, 0)))
+
+    def block(number):
+        first = number // strips * images, number % strips * 2 * rows
+        cut = images, 2 * rows + 2, width, channels
+        return _tiles(lax.dynamic_slice(x, (*first, 0, 0), cut), factors)
+
+    y = lax.map(block, jnp.arange(blocks))
+    return y.reshape(len(x), 2 * rows * strips, across, maps)[:count, :height]
+
+
+def _tiles(x, factors):
+    """Tiles of 2 x 2 outputs: an odd row or column more is computed and dropped."""
+    height, width = _places(x, (3, 3), (1, 1))
     x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
     rows, columns = -(-height // 2), -(-width // 2)
     turned = _turned(_turned(x, rows, axis=1), columns, axis=2)

@@ -144,7 +144,7 @@ def _centre_switches(net, params, seed, trace, *, layer, inside):
         index = down[:, :, None] * op.size[1] + across[:, None, :]
         return index[..., None].astype(jnp.uint8)
 
-    return params, seed, _switched(net, trace, centre)
+    return params, seed, _switched(net, trace, inside, centre)
 
 
 def _random_switches(key, net, params, seed, trace, *, layer, inside):
@@ -157,7 +157,7 @@ def _random_switches(key, net, params, seed, trace, *, layer, inside):
             noise = jnp.where(inside.maps[name], noise, -jnp.inf)
         return pooling.pool(op, noise)[1]
 
-    return params, seed, _switched(net, trace, draw)
+    return params, seed, _switched(net, trace, inside, draw)
 
 
 def _keys(key: jax.Array, seed: jax.Array) -> jax.Array:
@@ -166,7 +166,7 @@ def _keys(key: jax.Array, seed: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, flat.max(axis=1).argmax(-1))
 
 
-def _switched(net: Spec, trace: Trace, switch: Callable) -> Trace:
+def _switched(net: Spec, trace: Trace, inside, switch: Callable) -> Trace:
     """The trace with other switches: `switch(op, layer's name, shape of its maps)`."""
     switches = {}
     for each in net.layers:
@@ -174,7 +174,8 @@ def _switched(net: Spec, trace: Trace, switch: Callable) -> Trace:
             if isinstance(op, Pool):
                 new = switch(op, each.name, trace.maps[each.name].shape)
                 shape = trace.switches[each.name].shape
-                switches[each.name] = jnp.broadcast_to(new, shape)
+                new = jnp.broadcast_to(new, shape)
+                switches[each.name] = inside.only(each.name, new) if inside else new
     return trace._replace(switches=switches)
 
 

@@ -1,4 +1,4 @@
-"""Which convolutions of a traced function are better done as matrix products."""
+"""Convolutions of a traced function, their kernels made ready for many calls."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,10 +12,12 @@ from zf_jax.transforms import program
 
 # Below this many input maps a product has too little to add up to be worth its patches.
 _FEWEST_MAPS = 16
+# Bytes of an image's maps, in and out, from which images are filtered one by one.
+_LARGE = 512 << 10
 
 
-class AsProducts(NamedTuple):
-    """A convolution as matrix products.
+class Filtering(NamedTuple):
+    """A convolution in two halves.
 
     Attributes:
       key: of the prepared kernel, the same for convolutions that share it.
@@ -28,7 +30,7 @@ class AsProducts(NamedTuple):
     apply: Callable[[jax.Array, Any], jax.Array]
 
 
-def as_products(equation, padding=None) -> AsProducts | None:
+def as_products(equation, padding=None) -> Filtering | None:
     """A convolution as products; None for what is none, or better left alone.
 
     Args:
@@ -48,16 +50,13 @@ def as_products(equation, padding=None) -> AsProducts | None:
     ):
         return None
     numbers, stride = params["dimension_numbers"], tuple(params["window_strides"])
-    lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    lhs, rhs, out = numbers
     if equation.invars[0].aval.shape[lhs[1]] < _FEWEST_MAPS:
         return None
     pads = [(0, 0, 0), *((*p, 0) for p in padding or params["padding"]), (0, 0, 0)]
 
     def prepare(clean: dict):
-        kernel = program.value_of(equation.invars[1], clean)
-        return products.prepare(
-            lax.transpose(kernel, (rhs[2], rhs[3], rhs[1], rhs[0])), stride
-        )
+        return products.prepare(_in_order(equation, clean), stride)
 
     def apply(x, kernel):
         x = lax.transpose(x, (lhs[0], lhs[2], lhs[3], lhs[1]))
@@ -67,4 +66,46 @@ def as_products(equation, padding=None) -> AsProducts | None:
         order = [(out[0], out[2], out[3], out[1]).index(axis) for axis in range(4)]
         return lax.transpose(y, order)
 
-    return AsProducts((equation.invars[1], rhs, stride), prepare, apply)
+    return Filtering((equation.invars[1], rhs, stride), prepare, apply)
+
+
+def as_is(equation) -> Filtering:
+    """A convolution, to the bit, its kernel laid out beforehand as XLA wants it.
+
+    On a CPU large images go one by one: together they outgrow the cache, and take twice
+    as long.
+    """
+    lhs, rhs, out = equation.params["dimension_numbers"]
+    rest = range(len(rhs) - 2)
+    laid = (len(rhs) - 1, len(rhs) - 2, *rest)
+    numbers = lax.ConvDimensionNumbers(lhs, laid, out)
+
+    def apply(x, kernel):
+        def convolve(x):
+            return program.bind(equation, [x, kernel], dimension_numbers=numbers)[0]
+
+        if _one_by_one(equation):
+            return lax.map(lambda image: convolve(image[None])[0], x)
+        return convolve(x)
+
+    def prepare(clean: dict):
+        return _in_order(equation, clean)
+
+    return Filtering((equation.invars[1], rhs), prepare, apply)
+
+
+def _one_by_one(equation) -> bool:
+    lhs, _, out = equation.params["dimension_numbers"]
+    x, y = equation.invars[0].aval, equation.outvars[0].aval
+    if jax.default_backend() != "cpu" or lhs[0] or out[0] or x.shape[0] == 1:
+        return False
+    if equation.params["batch_group_count"] != 1:
+        return False
+    return (x.size + y.size) * x.dtype.itemsize // x.shape[0] > _LARGE
+
+
+def _in_order(equation, clean: dict) -> jax.Array:
+    """The kernel, [rows, columns, maps in, maps out]."""
+    maps_out, maps_in, *window = equation.params["dimension_numbers"].rhs_spec
+    kernel = program.value_of(equation.invars[1], clean)
+    return lax.transpose(kernel, (*window, maps_in, maps_out))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, Literal
 
 from zf_jax.transforms import closure
 
@@ -56,12 +56,8 @@ def trace(apply: Callable, weights: Sequence, shape, dtype) -> Program:
         *weights, image = arguments
         return jax.tree.leaves(apply(weights, image))
 
-    def inlined(*arguments):
-        return closure.evaluate(traced.jaxpr, traced.consts, arguments, _CALLS)
-
     image = jax.ShapeDtypeStruct((1, *shape), dtype)
-    traced = jax.make_jaxpr(flat)(*weights, image)
-    traced = jax.make_jaxpr(inlined)(*weights, image)
+    traced = inline(flat, *weights, image)
     jaxpr, kept = traced.jaxpr, []
     needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for equation in reversed(jaxpr.eqns):
@@ -72,6 +68,21 @@ def trace(apply: Callable, weights: Sequence, shape, dtype) -> Program:
     return Program(inputs, list(traced.consts), kept[::-1], jaxpr.outvars)
 
 
+def inline(flat: Callable, *arguments) -> ClosedJaxpr:
+    """A function of arrays to a list of arrays, without calls in it.
+
+    Args:
+      flat: the function.
+      *arguments: arrays, or their shapes and dtypes.
+    """
+    traced = jax.make_jaxpr(flat)(*arguments)
+
+    def inlined(*values):
+        return closure.evaluate(traced.jaxpr, traced.consts, values, _CALLS)
+
+    return jax.make_jaxpr(inlined)(*arguments)
+
+
 def run(program: Program, weights: Sequence, image: jax.Array) -> dict:
     """The value of every variable, for an image [1, H, W, C]."""
     given = [*program.constants, *weights, image]
@@ -80,6 +91,11 @@ def run(program: Program, weights: Sequence, image: jax.Array) -> dict:
         inputs = [value_of(atom, values) for atom in equation.invars]
         values.update(zip(equation.outvars, bind(equation, inputs), strict=True))
     return values
+
+
+def is_known(atom, variables: set) -> bool:
+    """Whether it is a literal or one of the variables."""
+    return isinstance(atom, Literal) or atom in variables
 
 
 def value_of(atom, values: dict):

@@ -1,0 +1,169 @@
+"""Units of one layer back to pixels, each from its own cone of the net alone."""
+
+import functools
+import math
+
+import jax
+import numpy as np
+
+from zf_jax import convnet, deconvnet, geometry
+from zf_jax.layers import Dense, Pair
+from zf_jax.spec import Spec
+from zf_jax.transforms import ahead
+
+# Bytes that the maps of the projections computed together may take, and how many there
+# are at the most. XLA's convolutions on CPU are two to three times slower by 64 than by
+# 8, whose values stay in the cache (`--bench=projection`).
+_BUDGET = 512 << 20
+_MOST = {"cpu": 4}
+_MOST_ACCELERATOR = 64
+
+
+class Look:
+    """Projects units of one layer, from their cones or from whole images."""
+
+    def __init__(self, net: Spec, params: dict, layer: str, rule, control):
+        self._net, self._layer, self._rule, self._control = net, layer, rule, control
+        self._params = {each.name: params[each.name] for each in net.layers}
+        self._kernels = None
+        self._cone = None
+        if not any(isinstance(each.filter, Dense) for each in net.layers):
+            self._cone = geometry.cone(net, layer)
+        self._whole = self._cone is None or self._cost(net) <= self._cost(
+            self._cone.net
+        )
+
+    @staticmethod
+    def _cost(net: Spec) -> int:
+        return sum(geometry.multiply_adds(net).values())
+
+    def fitting(self) -> int:
+        """How many units' maps fit the budget."""
+        net = self._net if self._whole else self._cone.net
+        maps = geometry.shapes(net).values()
+        entries = sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
+        most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
+        return max(1, min(most, _BUDGET // (4 * entries)))
+
+    def __call__(self, images, channels, positions, batch_size: int):
+        """The first pixels [N, 2] of what was projected, and the projections."""
+        count = len(images)
+        # The last batch is filled up with its last unit, so that nothing recompiles.
+        filled = np.minimum(np.arange(batch_size), count - 1)
+        images = [images[i] for i in filled]
+        channels, positions = channels[filled], positions[filled]
+        sizes = [image.shape[:2] for image in images]
+        own = set(sizes) == {self._net.input.size}
+        if self._cone is None or (self._whole and own):
+            firsts, inside = np.zeros((batch_size, 2), int), None
+            net, at = self._net, positions
+        else:
+            field = geometry.fields(self._net)[self._layer]
+            firsts = np.stack(
+                [field.first(axis, positions[:, axis]) for axis in (0, 1)], axis=1
+            )
+            images = [
+                cut(image, first, field.size)
+                for image, first in zip(images, firsts, strict=True)
+            ]
+            inside = self._inside(sizes, positions)
+            net, at = self._cone.net, np.zeros_like(positions)
+        seen = np.stack(images), inside
+        unit = channels, at, inside, self._control
+        of = {"layer": self._layer, "rule": self._rule}
+        if self._kernels is None:
+            self._kernels = _prepare(net, self._params, *seen, *unit, **of)
+        up, down = self._kernels
+        trace = _up(net, up, self._params, *seen)
+        parts = _down(net, down, self._params, trace, *unit, **of)
+        return firsts[:count], np.asarray(parts)[:count]
+
+    def _inside(self, sizes: list[Pair], positions: np.ndarray) -> convnet.Inside:
+        """What of the cones lies in the images of these sizes, and in their maps."""
+        shapes = [geometry.shapes(self._net, size) for size in sizes]
+
+        def lies_in(name: str, field: geometry.Field, kind: str) -> np.ndarray:
+            ends = np.array([getattr(each[name], kind)[:2] for each in shapes])
+            down, across = (
+                (at >= 0) & (at < ends[:, axis, None])
+                for axis, at in enumerate(_entries(field, positions))
+            )
+            return (down[:, :, None] & across[:, None, :])[..., None]
+
+        return convnet.Inside(
+            {n: lies_in(n, field, "maps") for n, field in self._cone.maps.items()},
+            {n: lies_in(n, field, "output") for n, field in self._cone.outputs.items()},
+        )
+
+
+def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
+    """Rows and columns that the units at `positions` [N, 2] see: two [N, size]."""
+    return [
+        field.first(axis, positions[:, axis, None]) + np.arange(field.size[axis])
+        for axis in (0, 1)
+    ]
+
+
+def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
+    """`size` pixels of the image from `first` on, zero where it has none."""
+    cut = np.zeros((*size, image.shape[-1]), np.float32)
+    (top, left), (height, width) = (int(n) for n in first), image.shape[:2]
+    rows = slice(max(top, 0), max(min(top + size[0], height), 0))
+    columns = slice(max(left, 0), max(min(left + size[1], width), 0))
+    seen = image[rows, columns]
+    row, column = rows.start - top, columns.start - left
+    cut[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
+    return cut
+
+
+# Up and down are two compiled calls: in one, XLA computes the switches anew for every
+# place of their windows rather than keep them. Up, every bit counts: where two entries
+# of a window are nearly equal, a rounding decides which of them is the winner. Down,
+# matrix products do.
+
+
+def _climb(net: Spec, params, images, inside) -> convnet.Trace:
+    return convnet.ConvNet(net).apply({"params": params}, images, inside=inside)[1]
+
+
+def _descend(
+    net: Spec, layer, rule, params, trace, channels, positions, inside, control
+):
+    maps = trace.maps[layer]
+    at = positions if maps.ndim == 4 else None
+    seed = deconvnet.isolate(maps, channel=channels, position=at)
+    if control is not None:
+        params, seed, trace = control(
+            net, params, seed, trace, layer=layer, inside=inside
+        )
+    return deconvnet.reconstruct(
+        net, params, seed, trace, layer=layer, rule=rule, inside=inside
+    )
+
+
+def _way_up(net: Spec, *given) -> ahead.Split:
+    return ahead.split(functools.partial(_climb, net), *given)
+
+
+def _way_down(net: Spec, layer: str, rule, *given) -> ahead.Split:
+    descend = functools.partial(_descend, net, layer, rule)
+    return ahead.split(descend, *given, products=True)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+def _prepare(net: Spec, params, images, inside, *rest, layer, rule):
+    """The kernels of both ways, which all batches have in common."""
+    up = _way_up(net, params, images, inside)
+    trace = jax.eval_shape(functools.partial(_climb, net), params, images, inside)
+    down = _way_down(net, layer, rule, params, trace, *rest)
+    return up.prepare(params), down.prepare(params)
+
+
+@functools.partial(jax.jit, static_argnames="net")
+def _up(net: Spec, kernels, *given):
+    return _way_up(net, *given).apply(kernels, *given)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+def _down(net: Spec, kernels, *given, layer, rule):
+    return _way_down(net, layer, rule, *given).apply(kernels, *given)

@@ -1,0 +1,93 @@
+"""What a function does to its filters alone, done once for many calls.
+
+A net turns its kernels about before it filters: down a net they are flipped, and as
+matrix products (`filters.py`) they are prepared. `split` takes that out of a function
+that is called again and again with the same weights.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from zf_jax.transforms import filters, program
+
+
+class Split(NamedTuple):
+    """A function in two halves.
+
+    Attributes:
+      prepare: weights -> the list of kernels, made ready.
+      apply: (kernels, weights, *arguments) -> what the function gives.
+    """
+
+    prepare: Callable[[Any], list]
+    apply: Callable[..., Any]
+
+
+def split(
+    function: Callable[..., Any], weights, *arguments, products: bool = False
+) -> Split:
+    """Parts what `function(weights, *arguments)` does to its convolutions' kernels.
+
+    What was prepared serves arguments of any shape that the function takes.
+
+    Args:
+      function: of pytrees of arrays, to another.
+      weights: arrays, or their shapes and dtypes.
+      *arguments: the same.
+      products: on a CPU, computes the convolutions of `filters.as_products` as matrix
+        products: faster, but no longer to the bit what XLA's own are.
+    """
+    given = weights, *arguments
+    structure = jax.tree.structure(given)
+
+    def flat(*leaves):
+        return jax.tree.leaves(function(*jax.tree.unflatten(structure, leaves)))
+
+    closed = program.inline(flat, *jax.tree.leaves(given))
+    jaxpr, consts = closed.jaxpr, closed.consts
+    result = jax.tree.structure(jax.eval_shape(function, *given))
+    early = {*jaxpr.constvars, *jaxpr.invars[: len(jax.tree.leaves(weights))]}
+    made, ways = [], {}
+    for number, equation in enumerate(jaxpr.eqns):
+        known = [program.is_known(atom, early) for atom in equation.invars]
+        if all(known):
+            made.append(equation)
+            early.update(equation.outvars)
+        elif equation.primitive.name == "conv_general_dilated" and known[1]:
+            ways[number] = _way(equation, products)
+
+    def begin(leaves) -> dict:
+        values = dict(zip(jaxpr.constvars, consts, strict=True))
+        return values | dict(zip(jaxpr.invars, leaves, strict=False))
+
+    def step(equation, values: dict) -> None:
+        inputs = [program.value_of(atom, values) for atom in equation.invars]
+        outputs = program.bind(equation, inputs)
+        values.update(zip(equation.outvars, outputs, strict=True))
+
+    def prepare(weights) -> list:
+        values = begin(jax.tree.leaves(weights))
+        for equation in made:
+            step(equation, values)
+        return [way.prepare(values) for way in ways.values()]
+
+    def apply(kernels, *given):
+        values = begin(jax.tree.leaves(given))
+        ready = dict(zip(ways, kernels, strict=True))
+        for number, equation in enumerate(jaxpr.eqns):
+            if number in ways:
+                x = program.value_of(equation.invars[0], values)
+                values[equation.outvars[0]] = ways[number].apply(x, ready[number])
+            else:
+                step(equation, values)
+        found = [program.value_of(atom, values) for atom in jaxpr.outvars]
+        return jax.tree.unflatten(result, found)
+
+    return Split(prepare, apply)
+
+
+def _way(equation, products: bool) -> filters.Filtering:
+    products = products and jax.default_backend() == "cpu"
+    return (products and filters.as_products(equation)) or filters.as_is(equation)
