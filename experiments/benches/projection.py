@@ -2,9 +2,11 @@
 
 Captum projects a sample of each layer's units one by one, and what it took is scaled to
 all of them; its pass is PyTorch's forward pass and top-k over a sample of the images.
+Ours does all of it, or with --maps as many maps of each layer, scaled as well.
 """
 
 import functools
+import resource
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,13 +15,16 @@ import numpy as np
 from absl import flags
 
 from experiments.benches import timing
-from zf_jax import convnet, spec
+from zf_jax import convnet, geometry, spec
 from zf_jax.layers import Conv
 from zf_jax.probes import gallery
 
 _IMAGES = flags.DEFINE_integer("images", 2000, "of the pass", lower_bound=9)
 _TOGETHER = flags.DEFINE_integer("together", 32, "images of the pass in a batch")
 _SAMPLE = flags.DEFINE_integer("sample", 4, "units a layer that Captum projects")
+_MAPS = flags.DEFINE_integer(
+    "maps", 0, "maps of each layer that ours projects; 0: all", lower_bound=0
+)
 _K = 9
 
 
@@ -76,17 +81,21 @@ def bench() -> dict[str, timing.Measured]:
         return jax.device_get(best)
 
     best = our_pass()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory after a pass over {len(images)} images: {peak:.2f} GiB")
     ours = {"pass": Part(our_pass, 1)}
     for layer in net.layers:
+        count = len(best[layer.name].values)
+        maps = np.arange(min(_MAPS.value or count, count))
         project = functools.partial(
-            gallery.project, net, params, images, best, layer=layer.name
+            gallery.project, net, params, images, best, layer=layer.name, maps=maps
         )
-        ours[layer.name] = Part(project, 1)
+        ours[layer.name] = Part(project, count / len(maps))
     theirs = _captum(net, params, images, best)
     sides = {f"zf_jax {name}": part.run for name, part in ours.items()}
     sides |= {f"Captum {name}": part.run for name, part in theirs.items()}
     measured = timing.measure(sides)
-    _tell(net, measured, theirs)
+    _tell(net, measured, ours, theirs)
     return measured
 
 
@@ -137,18 +146,20 @@ def _captum(net, params, images: Images, best) -> dict[str, Part]:
     return parts
 
 
-def _tell(net, measured: dict[str, timing.Measured], theirs: dict[str, Part]) -> None:
-    """The table: what all units of a layer take on either side."""
+def _tell(net, measured: dict[str, timing.Measured], ours, theirs) -> None:
+    """The table: what all units of a layer take on either side, and one of them."""
     rows, totals = [], np.zeros((2, 2))
     for name, part in theirs.items():
-        ours = measured[f"zf_jax {name}"].median
+        own = measured[f"zf_jax {name}"].median * ours[name].scale
         other = measured[f"Captum {name}"].median * part.scale
-        totals += np.outer([1.0, float(name != "pass")], [ours, other])
-        rows.append((name, ours, other))
+        totals += np.outer([1.0, float(name != "pass")], [own, other])
+        rows.append((name, own, other))
     rows += [("projections", *totals[1]), ("all", *totals[0])]
     print(f"{net.name}, {_IMAGES.value} images, {_K} projections a map")
-    print(f"{'':14} {'zf_jax':>10} {'Captum, scaled':>15}")
-    for name, ours, other in rows:
-        print(f"{name:14} {ours:8.2f} s {other:13.1f} s {other / ours:8.1f} x")
-    peak = measured["zf_jax pass"].peak / 1024
-    print(f"peak memory of our pass and projections before it: {peak:.2f} GiB")
+    print(f"{'':14} {'zf_jax':>10} {'Captum, scaled':>15} {'':10} {'one takes':>12}")
+    for name, own, other in rows:
+        line = f"{name:14} {own:8.2f} s {other:13.1f} s {other / own:8.1f} x"
+        if name in theirs and name != "pass":
+            count = _K * geometry.shapes(net)[name].maps[-1]
+            line += f" {1e3 * own / count:9.2f} ms"
+        print(line)

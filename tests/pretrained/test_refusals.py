@@ -301,7 +301,7 @@ NODES = {
         {"pads": [2**40] * 4},
         "places, too many",
     ),
-    "pool of a pool": (("MaxPool",), {"kernel_shape": [17, 17]}, "at most 256 places"),
+    "pool of a pool": (("MaxPool",), {"kernel_shape": [17, 17]}, "at most 255 places"),
     "auto_pad": (
         ("MaxPool",),
         {"kernel_shape": [2, 2], "auto_pad": "SAME"},
