@@ -94,11 +94,9 @@ def project(
     batch_size = batch_size or look.fitting()
     # By image, so that each is read once.
     order = np.argsort(indices[chosen[rows], ranks], kind="stable")
-    for start in range(0, len(order), batch_size):
-        now = order[start : start + batch_size]
+
+    def project_batch(now: np.ndarray, seen: list[np.ndarray]) -> None:
         index = chosen[rows[now]], ranks[now]
-        read = {i: np.asarray(images[i]) for i in np.unique(indices[index])}
-        seen = [read[i] for i in indices[index]]
         firsts, parts = look(seen, index[0], positions[index], batch_size)
         for row, rank, image, first, part, at in zip(
             rows[now], ranks[now], seen, firsts, parts, positions[index], strict=True
@@ -109,4 +107,13 @@ def project(
             ]
             patches[row, rank] = projection.cut(image, corner, size)
             projections[row, rank] = projection.cut(part, corner - first, size)
+
+    def batches():
+        for start in range(0, len(order), batch_size):
+            now = order[start : start + batch_size]
+            which = indices[chosen[rows[now]], ranks[now]]
+            read = {i: np.asarray(images[i]) for i in np.unique(which)}
+            yield now, [read[i] for i in which]
+
+    projection.at_once(project_batch, batches())
     return patches, projections

@@ -1,7 +1,12 @@
 """Units of one layer back to pixels, each from its own cone of the net alone."""
 
+import collections
+import concurrent.futures
 import functools
+import itertools
 import math
+import os
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
@@ -17,6 +22,27 @@ from zf_jax.transforms import ahead
 _BUDGET = 512 << 20
 _MOST = {"cpu": 4}
 _MOST_ACCELERATOR = 64
+_MOST_THREADS = 8
+
+
+def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
+    """Does `work(*batch)` for all batches, a few side by side.
+
+    One alone leaves cores idle: a cone's upper maps are too small to be shared out. The
+    first one goes ahead, so that what it compiles is there for the others.
+    """
+    batches = iter(batches)
+    for first in itertools.islice(batches, 1):
+        work(*first)
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        begun = collections.deque()
+        for batch in batches:
+            if len(begun) > threads:
+                begun.popleft().result()
+            begun.append(pool.submit(work, *batch))
+        for each in begun:
+            each.result()
 
 
 class Look:

@@ -21,7 +21,8 @@ from zf_jax.transforms import closure
 
 # Images that are computed together, on any number of devices: float sums depend on how
 # many there are, and the answer is to be the same to the bit.
-_PIECE = 16
+# A CPU's cache holds few.
+_PIECE, _PIECE_ON_CPU = 16, 4
 
 
 class Strongest(NamedTuple):
@@ -146,7 +147,8 @@ def gather(
     best, seen, size = None, begin.seen if begin else 0, None
     for batch in batches:
         if size is None:
-            piece = min(_PIECE, len(batch))
+            on_cpu = devices[0].platform == "cpu"
+            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, len(batch))
             devices = devices[: -(-len(batch) // piece)]
             size = -(-len(batch) // (piece * len(devices))) * piece * len(devices)
         images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
