@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.commands import SMALL, assert_png, command, numbers_in
+from tests.commands import SMALL, assert_one_line, assert_png, command, numbers_in
 from zf_jax import convnet
 from zf_jax.figures import plates
 from zf_jax.training import checkpoint
@@ -195,3 +195,24 @@ def test_one_control_of_one_layer(workdir, creatures_dir, tmp_path):
     ]
     found = json.loads((tmp_path / "controls.json").read_text())
     assert list(found["layer5"]) == ["wrong_unit", "centre_switches"]
+
+
+def test_a_folder_of_one_run_tells_the_rest(workdir, creatures_dir):
+    ran = command(
+        "experiments.features",
+        # Neither where the data is nor where to write.
+        f"--checkpoint={workdir.parent}",
+        "--layers=layer1",
+        "--maps=2",
+        "--k=2",
+    )
+    assert ran.code == 0, ran.err
+    assert_png(workdir / "features" / "layer1.png")
+    assert checkpoint.load(workdir.parent).about.data_dir == str(creatures_dir)
+
+
+def test_a_folder_of_several_runs_is_refused(workdir, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name / "checkpoints").mkdir(parents=True)
+    ran = command("experiments.features", f"--checkpoint={tmp_path}")
+    assert_one_line(ran, "holds several runs, give one: one, two")

@@ -8,8 +8,11 @@ Where to look (section numbers are the paper's, arXiv 1311.2901v3):
     convnet.py           images -> logits, Trace                       section 2
     deconvnet.py         a unit -> pixels                              section 2.1
     transforms/          JAX function -> JAX function, by its jaxpr
-    probes/              gallery (fig. 2) and its controls, occlusion (fig. 7)
-    data/                creatures, any TFDS set, crops, batches
+    probes/              gallery (fig. 2) and its controls, occlusion (fig. 7),
+                         invariance (fig. 5), filters (fig. 6), errors (Table 2),
+                         correspondence (Table 1), transfer (Tables 4 to 7); scores
+                         of saliency maps
+    data/                creatures and the truth about them, any TFDS set, batches
     training/            section 3: recipe, pmap step, checkpoints, loop
     pretrained/          ONNX file -> Spec and parameters
     figures/             arrays -> PNG

@@ -26,7 +26,7 @@ _SAMPLE = flags.DEFINE_integer("sample", 4, "units a layer that Captum projects"
 _MAPS = flags.DEFINE_integer(
     "maps", 0, "maps of each layer that ours projects; 0: all", lower_bound=0
 )
-_K = 9
+_K, _SIDES = 9, ("zf_jax", "Captum")
 
 
 class Images:
@@ -101,10 +101,11 @@ def bench() -> dict[str, timing.Measured]:
         )
         ours[layer.name] = Part(project, count / len(maps))
     theirs = _captum(net, params, images, best)
-    sides = {f"zf_jax {name}": part.run for name, part in ours.items()}
-    sides |= {f"Captum {name}": part.run for name, part in theirs.items()}
-    measured = timing.measure(sides)
-    _tell(net, measured, ours, theirs)
+    sides = {f"zf_jax {name}": part for name, part in ours.items()}
+    sides |= {f"Captum {name}": part for name, part in theirs.items()}
+    found = timing.measure({name: part.run for name, part in sides.items()})
+    measured = {name: side.scaled(sides[name].scale) for name, side in found.items()}
+    _tell(net, measured)
     return measured
 
 
@@ -155,12 +156,11 @@ def _captum(net, params, images: Images, best) -> dict[str, Part]:
     return parts
 
 
-def _tell(net, measured: dict[str, timing.Measured], ours, theirs) -> None:
+def _tell(net, measured: dict[str, timing.Measured]) -> None:
     """The table: what all units of a layer take on either side, and one of them."""
     rows, totals = [], np.zeros((2, 2))
-    for name, part in theirs.items():
-        own = measured[f"zf_jax {name}"].median * ours[name].scale
-        other = measured[f"Captum {name}"].median * part.scale
+    for name in ["pass", *(layer.name for layer in net.layers)]:
+        own, other = (measured[f"{side} {name}"].median for side in _SIDES)
         totals += np.outer([1.0, float(name != "pass")], [own, other])
         rows.append((name, own, other))
     rows += [("projections", *totals[1]), ("all", *totals[0])]
@@ -168,7 +168,7 @@ def _tell(net, measured: dict[str, timing.Measured], ours, theirs) -> None:
     print(f"{'':14} {'zf_jax':>10} {'Captum, scaled':>15} {'':10} {'one takes':>12}")
     for name, own, other in rows:
         line = f"{name:14} {own:8.2f} s {other:13.1f} s {other / own:8.1f} x"
-        if name in theirs and name != "pass":
+        if name not in ("pass", "projections", "all"):
             count = _K * geometry.shapes(net)[name].maps[-1]
             line += f" {1e3 * own / count:9.2f} ms"
         print(line)

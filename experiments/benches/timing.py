@@ -32,6 +32,10 @@ class Measured(NamedTuple):
         """Seconds."""
         return statistics.median(self.seconds)
 
+    def scaled(self, times: float) -> "Measured":
+        """As of so many such runs; the first counts as one of them."""
+        return self._replace(seconds=[times * each for each in self.seconds])
+
     def __str__(self) -> str:
         spread = f"{min(self.seconds):.3f} to {max(self.seconds):.3f}"
         return f"{self.median:8.3f} s ({spread}), first {self.first:.1f} s"

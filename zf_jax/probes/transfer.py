@@ -16,7 +16,7 @@ from zf_jax.errors import BadInput
 
 # Not in the paper: the penalty on the weights. C is scikit-learn's, for features as
 # `standardise` gives them; on those of TINY a hundredth or a hundred times as much
-# changes the accuracy by a few percent at most.
+# changes the accuracy by 5 points at most, but for softmax on layer 1, by 19.
 CLASSIFIERS: dict[str, Callable] = {
     "softmax": lambda: LogisticRegression(C=10.0, max_iter=2000),
     "svm": lambda: LinearSVC(C=1.0, max_iter=20_000),
