@@ -17,8 +17,7 @@ from zf_jax.spec import Spec
 from zf_jax.transforms import ahead
 
 # Bytes that the maps of the projections computed together may take, and how many there
-# are at the most. XLA's convolutions on CPU are two to three times slower by 64 than by
-# 8, whose values stay in the cache (`--bench=projection`).
+# are at the most: on a CPU, what stays in its cache (`--bench=projection`).
 _BUDGET = 512 << 20
 _MOST = {"cpu": 4}
 _MOST_ACCELERATOR = 64
