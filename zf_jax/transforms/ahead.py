@@ -37,7 +37,7 @@ def split(
       weights: arrays, or their shapes and dtypes.
       *arguments: the same.
       products: on a CPU, computes the convolutions of `filters.as_products` as matrix
-        products: faster, but no longer to the bit what XLA's own are.
+        products: faster, but summed in another order than XLA's own.
     """
     given = weights, *arguments
     structure = jax.tree.structure(given)

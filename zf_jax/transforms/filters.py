@@ -70,7 +70,7 @@ def as_products(equation, padding=None) -> Filtering | None:
 
 
 def as_is(equation) -> Filtering:
-    """A convolution, to the bit, its kernel laid out beforehand as XLA wants it.
+    """A convolution by XLA, its kernel laid out beforehand as XLA wants it.
 
     On a CPU large images go one by one: together they outgrow the cache, and take twice
     as long.
