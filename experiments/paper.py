@@ -1,5 +1,9 @@
 """The paper's own numbers, to stand beside ours where the data is the same."""
 
+import pathlib
+
+from zf_jax.data import folder
+
 # Table 2: validation errors of ImageNet 2012 in percent, top-1 and top-5, by the nets.
 _TABLE_2 = {
     ("alexnet",): (40.7, 18.2),
@@ -74,5 +78,7 @@ def by_images(dataset: str, kind: str) -> dict[int, tuple[float, float]]:
 
 
 def _base(dataset: str) -> str:
-    """`caltech101` of `caltech101:3.0.1`, whatever the version."""
+    """`caltech101` of `caltech101:3.0.1`, whatever the version; a folder's own name."""
+    if dataset.startswith(folder.PREFIX):
+        return pathlib.PurePath(dataset.removeprefix(folder.PREFIX)).name
     return dataset.split(":")[0].split("/")[0]

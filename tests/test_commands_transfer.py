@@ -180,6 +180,9 @@ def test_the_papers_numbers():
     assert paper.by_images("caltech256", "pretrained")[45] == (72.7, 0.4)
     assert paper.by_images("caltech101", "scratch")[30] == (46.5, 1.7)
     assert paper.by_images("creatures/64", "scratch") == {}
+    # What TFDS does not have is a folder of that name.
+    assert paper.by_images("folder:/data/caltech256", "scratch")[60] == (38.8, 1.4)
+    assert paper.by_images("folder:/caltech256/others", "scratch") == {}
 
 
 def test_the_papers_numbers_stand_beside_those_of_its_data(
