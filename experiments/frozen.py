@@ -10,8 +10,12 @@ import numpy as np
 from experiments import images, passes, trained
 from launch import script
 from zf_jax import convnet, geometry
+from zf_jax.errors import BadInput
 from zf_jax.figures import files
-from zf_jax.probes import sharded
+from zf_jax.probes import sharded, transfer
+
+# Of a fingerprint, in a file's name.
+_DIGITS = 16
 
 
 def features(
@@ -28,19 +32,29 @@ def features(
 
     Returns:
       By layer: [N, D] float32, N images in the order of `data`.
+
+    Raises:
+      BadInput: those of a layer would not fit into memory.
     """
     shapes = geometry.shapes(known.net, data.cut["size"])
     wide = {layer: (len(data), math.prod(shapes[layer].output)) for layer in layers}
+    for layer, (count, each) in wide.items():
+        if (size := 4 * count * each) > transfer.MOST:
+            raise BadInput(
+                f"{layer}: the features of {count:,} images take {size / 2**30:.1f} "
+                f"GiB, more than {transfer.MOST / 2**30:.0f}; leave it out of --layers "
+                "or give a smaller --per_class, --test or --folds"
+            )
     paths = {}
     for layer in layers:
         key = passes.fingerprint(known.net, known.params, data.key, layer)
-        paths[layer] = folder / f"{layer}-{key[:16]}.npy"
+        paths[layer] = folder / f"{layer}-{key[:_DIGITS]}.npy"
     found = {layer: _kept(paths[layer], wide[layer]) for layer in layers}
     missing = [layer for layer in layers if found[layer] is None]
     if missing:
         for layer in missing:
             # Of earlier weights or images.
-            for old in folder.glob(f"{layer}-*.npy"):
+            for old in folder.glob(f"{layer}-{'[0-9a-f]' * _DIGITS}.npy"):
                 old.unlink()
         _compute(known, data, {layer: (paths[layer], wide[layer]) for layer in missing})
     return {layer: _kept(paths[layer], wide[layer]) for layer in layers}

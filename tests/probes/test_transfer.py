@@ -123,7 +123,7 @@ def test_turning_wide_features_changes_no_classifier():
         np.testing.assert_allclose(a @ narrow[0].T, b @ wide[0].T, atol=1e-5)
     found = [
         LogisticRegression(tol=1e-8).fit(one, given).predict_proba(other)
-        for one, other in (map(np.float64, narrow), wide)
+        for one, other in (map(np.float64, each) for each in (narrow, wide))
     ]
     np.testing.assert_allclose(*found, atol=1e-4)
 

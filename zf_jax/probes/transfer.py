@@ -21,6 +21,8 @@ CLASSIFIERS: dict[str, Callable] = {
     "softmax": lambda: LogisticRegression(C=10.0, max_iter=2000),
     "svm": lambda: LinearSVC(C=1.0, max_iter=20_000),
 }
+# Bytes of a layer's features: `measure` holds a few copies of them.
+MOST = 8 * 2**30
 
 
 class Fold(NamedTuple):
@@ -91,12 +93,16 @@ def standardise(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.nda
     `train`, which loses nothing: a linear classifier with an L2 penalty never leaves
     it, and no more than n features remain.
     """
-    mean = train.mean(axis=0, keepdims=True, dtype=np.float64)
-    scale = train.std(axis=0, keepdims=True, dtype=np.float64)
+    mean = train.mean(axis=0, dtype=np.float64)
+    # One at a time, and never wider than float32.
+    train = np.subtract(train, mean, dtype=np.float32, casting="same_kind")
+    scale = np.sqrt(np.square(train).mean(axis=0, dtype=np.float64))
     # Features that never change say nothing.
     scale = np.where(scale > 1e-6 * np.abs(mean).max(), scale, np.inf)
-    scale *= np.sqrt(train.shape[1])
-    train, test = (((x - mean) / scale).astype(np.float32) for x in (train, test))
+    scale = np.float32(scale * np.sqrt(train.shape[1]))
+    train /= scale
+    test = np.subtract(test, mean, dtype=np.float32, casting="same_kind")
+    test /= scale
     if train.shape[1] > len(train):
         turn, _ = np.linalg.qr(train.T)
         train, test = train @ turn, test @ turn
