@@ -37,7 +37,8 @@ def report(
         for kind in transfer.CLASSIFIERS
     }
     for (kind, layer), cell in paper.by_layer(name, most).items():
-        columns.setdefault(f"paper, {kind}", {})[layer] = cell
+        if layer in layers:
+            columns.setdefault(f"paper, {kind}", {})[layer] = cell
     _print(f"{most} images a class", layers, columns)
     rows = {
         f"{last}, {kind}": {n: cells[kind, last, n] for n in sizes}
@@ -45,7 +46,10 @@ def report(
     }
     scratch = {n: cell for (_, of, n), cell in cells.items() if of == "test"}
     if scratch:
-        rows["from scratch"] = scratch
+        count = len(found["scratch", "test", min(scratch)])
+        differs = count != len(found["svm", last, most])
+        told = f", {count} fold{'s' * (count > 1)}" if differs else ""
+        rows["from scratch" + told] = scratch
     for label, kind in (("pretrained", "pretrained"), ("from scratch", "scratch")):
         if own := paper.by_images(name, kind):
             rows[f"paper, {label}"] = own
@@ -74,8 +78,8 @@ def report(
 
 
 def _cell(folds: list[float]) -> Cell:
-    """Mean and deviation over folds, percent."""
-    spread = np.std(folds, ddof=1) if len(folds) > 1 else 0.0
+    """Mean and deviation over folds, percent; one has no deviation, NaN."""
+    spread = np.std(folds, ddof=1) if len(folds) > 1 else np.nan
     return 100 * float(np.mean(folds)), 100 * float(spread)
 
 
@@ -83,6 +87,11 @@ def _print(corner: str, names: list, columns: dict[str, dict]) -> None:
     width = max(len(corner), *(len(str(name)) for name in names))
     print(f"\n{corner:<{width}}" + "".join(f"{column:>22}" for column in columns))
     for name in names:
-        cells = (column.get(name) for column in columns.values())
-        texts = (f"{cell[0]:.1f} +- {cell[1]:.1f}" if cell else "" for cell in cells)
+        texts = (_text(*column.get(name, ())) for column in columns.values())
         print(f"{name:<{width}}" + "".join(f"{text:>22}" for text in texts))
+
+
+def _text(mean: float | None = None, deviation: float = np.nan) -> str:
+    if mean is None:
+        return ""
+    return f"{mean:.1f}" + ("" if np.isnan(deviation) else f" +- {deviation:.1f}")

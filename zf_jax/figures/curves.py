@@ -54,7 +54,8 @@ def transfer(
     """Accuracy by layer (Table 7) and by the images learned from (fig. 9).
 
     Args:
-      by_layer: of each classifier, by layer, mean and deviation over folds, percent.
+      by_layer: of each classifier, by layer, mean and deviation over folds, percent; no
+        bar where that is NaN.
       by_images: of each curve, by images a class, the same.
       images: a class, that `by_layer` learned from.
       chance: accuracy of a guess, percent.
