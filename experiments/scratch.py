@@ -1,6 +1,7 @@
 """The baseline of transfer: the whole net, learned from the same few images alone."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -29,6 +30,7 @@ class _Last:
 def accuracies(
     net: spec.Spec,
     data: images.Dataset,
+    labels: np.ndarray,
     folds: Sequence[transfer.Fold],
     sizes: Sequence[int],
     *,
@@ -40,6 +42,7 @@ def accuracies(
     Args:
       net: as it was made, for whatever classes.
       data: the images.
+      labels: [N] int, of them.
       folds: of them.
       sizes: how many images a class are learned from, one after the other.
       steps: of each training, at least.
@@ -50,21 +53,21 @@ def accuracies(
       size) of those learned from, which tells whether it learned for long enough.
     """
     found = {}
-    total = len(folds) * len(sizes) * steps
+    runs = [(n, fold, fold.train[:, :n].ravel()) for n in sizes for fold in folds]
+    total = sum(math.prod(_length(net, len(train), steps)) for _, _, train in runs)
     with script.progress(total=total, desc="from scratch", unit=" steps") as bar:
-        for n in sizes:
-            for fold in folds:
-                train = fold.train[:, :n].ravel()
-                how = {"steps": steps, "seed": seed, "on_step": bar.update}
-                parts = _accuracy(net, data, train, fold.test, **how)
-                for name, one in zip(("test", "train"), parts, strict=True):
-                    found.setdefault(("scratch", name, n), []).append(one)
+        how = {"steps": steps, "seed": seed, "on_step": bar.update}
+        for n, fold, train in runs:
+            parts = _accuracy(net, data, labels, train, fold.test, **how)
+            for name, one in zip(("test", "train"), parts, strict=True):
+                found.setdefault(("scratch", name, n), []).append(one)
     return found
 
 
 def _accuracy(
     net: spec.Spec,
     data: images.Dataset,
+    labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     *,
@@ -83,9 +86,9 @@ def _accuracy(
         return model.apply({"params": params}, prepared)[0].argmax(axis=1)
 
     def judge(which: np.ndarray) -> float:
-        judged = data.only(which)
-        predicted = np.concatenate(list(sharded.over(read, judged.batches())))
-        return transfer.per_class(sources.classes(judged.source), predicted)
+        batches = data.only(which).batches()
+        predicted = np.concatenate(list(sharded.over(read, batches)))
+        return transfer.per_class(labels[which], predicted)
 
     return judge(test), judge(train)
 
@@ -101,20 +104,35 @@ def _train(
 ) -> dict:
     """Parameters of the net, begun anew and trained by its own recipe.
 
-    The recipe's epochs are stretched to `steps` in all, each many times over the
-    images. A rate that waits for an error to stall is told that of the images
-    themselves: no others are looked at.
+    The recipe's epochs are stretched to `steps` in all, each over all images, once or
+    more often; too few steps for that see some of the images, of any class. A rate
+    that waits for an error to stall is told that of the images themselves: no others
+    are looked at.
     """
-    how = recipe.default(net)
-    epochs = min(how.epochs, steps)
-    # The devices share a batch evenly.
-    batch = -(-how.batch_size // jax.device_count()) * jax.device_count()
+    count = len(source.examples)
+    epochs, each = _length(net, count, steps)
+    batch = _batch(net)
     changed = {"epochs": epochs, "batch_size": batch, "resize": resize, "seed": seed}
-    how = dataclasses.replace(how, **changed)
-    length = -(-steps // epochs) * how.batch_size
-    repeated = np.resize(np.arange(len(source.examples)), length)
+    how = dataclasses.replace(recipe.default(net), **changed)
+    order = np.random.default_rng(seed).permutation(count)
+    repeated = np.resize(order, each * batch)
     run = loop.Run(net, how, sources.subset(source, repeated), source)
     store = _Last()
     for _ in loop.epochs(run, store, on_step=lambda done, loss: on_step()):
         pass
     return store.params
+
+
+def _length(net: spec.Spec, count: int, steps: int) -> tuple[int, int]:
+    """Epochs over so many images, and the steps of each: `steps` in all, or some more.
+
+    No more epochs than the recipe's, nor than passes over the images.
+    """
+    passes = max(1, steps * _batch(net) // count)
+    epochs = min(recipe.default(net).epochs, steps, passes)
+    return epochs, -(-steps // epochs)
+
+
+def _batch(net: spec.Spec) -> int:
+    """The recipe's, shared evenly by the devices."""
+    return -(-recipe.default(net).batch_size // jax.device_count()) * jax.device_count()

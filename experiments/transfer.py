@@ -1,15 +1,17 @@
 r"""Tables 4, 5 and 7, fig. 9: what a net's features are worth for few images of others.
 
     python -m experiments.transfer --checkpoint=runs/tiny --scratch=50
-    python -m experiments.transfer --checkpoint=runs/zfnet --dataset=caltech256 \
-        --split=train --per_class=15,30,45,60 --scratch=15,30,45,60 \
-        --scratch_steps=10000 --scratch_folds=5
+    python -m experiments.transfer --checkpoint=runs/zfnet \
+        --dataset=folder:caltech256 --split=train --per_class=15,30,45,60 \
+        --layers=layer2,layer3,layer4,layer5,layer6,layer7 \
+        --scratch=15,30,45,60 --scratch_steps=10000 --scratch_folds=5
 
 The net's layers are frozen. On the features of each a new softmax and a linear SVM
 learn from a few images a class, and are judged by others, fold by fold (Table 7); with
 those of the last, from fewer and fewer images (fig. 9), beside the same net trained on
 nothing but these. Prints the tables, with the paper's own numbers where the data is the
-same; writes transfer.json and transfer.png. Features are kept in features/.
+same (TFDS has no Caltech-256: give a folder of that name, of one sub-folder a class);
+writes transfer.json and transfer.png. Features are kept in features/.
 """
 
 import pathlib
@@ -69,15 +71,17 @@ def main() -> list[pathlib.Path]:
     found |= scratch.accuracies(
         known.net,
         data,
+        labels,
         folds[: _SCRATCH_FOLDS.value],
         small,
         steps=_STEPS.value,
         seed=_SEED.value,
     )
     judged = len(folds[0].test) // len(data.labels)
+    over = f", +- its deviation over {len(folds)} folds" if len(folds) > 1 else ""
     print(
-        f"{data.name}: mean per-class accuracy, %, +- its deviation over "
-        f"{len(folds)} folds, some {judged} images a class to judge by"
+        f"{data.name}: mean per-class accuracy, %{over}; "
+        f"some {judged} images a class to judge by"
     )
     return accuracies.report(known.net.name, data, layers, sizes, found, out)
 

@@ -1,5 +1,6 @@
 """`experiments.transfer` from end to end, what it keeps, and what it refuses."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,7 +12,8 @@ from experiments import paper
 from tests.commands import assert_one_line, assert_png, command
 from zf_jax import convnet
 from zf_jax.data import batches, sources
-from zf_jax.training import checkpoint
+from zf_jax.probes import transfer as probe
+from zf_jax.training import checkpoint, loop, recipe
 
 FEW = ("--per_class=1,2", "--test=2", "--folds=2", "--batch_size=16")
 
@@ -71,6 +73,11 @@ def test_transfer(run, done):
     mean = 100 * np.mean(found["svm", "layer5", 2])
     (row,) = (line for line in done.out.splitlines() if line.startswith("layer5"))
     assert f"{mean:.1f} +- " in row
+    # One fold has no deviation.
+    assert "from scratch, 1 fold" in done.out
+    mean = 100 * found["scratch", "test", 2][0]
+    (row,) = (line for line in done.out.splitlines() if line.startswith("2  "))
+    assert row.endswith(f"{mean:6.1f}")
     # Four steps teach nothing.
     assert "raise --scratch_steps" in done.out
 
@@ -134,11 +141,42 @@ def test_damaged_features_are_set_aside(run, done, creatures_dir, tmp_path):
         np.load(path, allow_pickle=False)
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_from_scratch_learns_of_every_class(
+    run, done, creatures_dir, tmp_path, monkeypatch, steps
+):
+    # 20 images, two a class, in batches of 8: more than a step sees, fewer than four.
+    small = dataclasses.replace(recipe.PAPER, batch_size=8)
+    monkeypatch.setattr(recipe, "PAPER", small)
+    seen, epochs = [], loop.epochs
+
+    def watched(run, *given, **options):
+        seen.append((run.steps, sources.classes(run.train).tolist()))
+        return epochs(run, *given, **options)
+
+    monkeypatch.setattr(loop, "epochs", watched)
+    given = "--scratch=2", f"--scratch_steps={steps}", f"--out={tmp_path}"
+    ran = transfer(run, creatures_dir, *given)
+    assert ran.code == 0, ran.err
+    ((length, labels),) = seen
+    assert length == steps
+    assert len(labels) == 8 * steps
+    counts = np.bincount(labels, minlength=10)
+    if steps == 4:
+        assert counts.min() >= 2
+    else:
+        # Not the first classes.
+        assert counts[4:].any()
+
+
 def test_other_weights_have_other_features(
     run, done, creatures_dir, monkeypatch, tmp_path
 ):
     folder = shutil.copytree(run / "transfer", tmp_path / "copy")
     before = set(kept(folder))
+    # Of a layer called layer6-b, which is none of this net's.
+    other = "layer6-b-0123456789abcdef.npy"
+    (folder / "features" / other).touch()
     load = checkpoint.load
 
     def changed(*given):
@@ -151,8 +189,9 @@ def test_other_weights_have_other_features(
     ran = transfer(run, creatures_dir, f"--out={folder}")
     assert ran.code == 0, ran.err
     assert not before & set(kept(folder))
-    # What nothing will ask for again does not stay.
-    assert len(kept(folder)) == 3
+    # What nothing will ask for again does not stay; what another layer will, does.
+    assert len(kept(folder)) == 4
+    assert other in kept(folder)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +211,17 @@ def test_refused(run, creatures_dir, tmp_path, given, culprit):
     assert not (tmp_path / "new").exists()
 
 
+def test_features_beyond_memory_are_refused(run, creatures_dir, tmp_path, monkeypatch):
+    # 40 images at least; 72 values of layer5, but 8 x 8 x 6 of layer1.
+    monkeypatch.setattr(probe, "MOST", 96 * 4 * 72)
+    ran = transfer(run, creatures_dir, f"--out={tmp_path / 'new'}")
+    assert_one_line(ran, "layer1: the features of")
+    assert "--layers" in ran.err
+    assert not (tmp_path / "new").exists()
+    few = transfer(run, creatures_dir, "--layers=layer5", f"--out={tmp_path / 'new'}")
+    assert few.code == 0, few.err
+
+
 def test_the_papers_numbers():
     # Tables 7, 5 and 4.
     assert paper.by_layer("caltech101:3.0.1", 30)["svm", "layer5"] == (86.2, 0.8)
@@ -189,7 +239,9 @@ def test_the_papers_numbers_stand_beside_those_of_its_data(
     run, done, creatures_dir, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(
-        paper._TABLE_7, ("caltech101", 2), {("svm", "layer5"): (86.2, 0.8)}
+        paper._TABLE_7,
+        ("caltech101", 2),
+        {("svm", "layer5"): (86.2, 0.8), ("svm", "layer7"): (85.5, 0.4)},
     )
     opened = sources.open_split
     monkeypatch.setattr(
@@ -200,6 +252,8 @@ def test_the_papers_numbers_stand_beside_those_of_its_data(
     ran = transfer(run, creatures_dir, f"--out={tmp_path}")
     assert ran.code == 0, ran.err
     assert "86.2 +- 0.8" in ran.out
+    # A layer that ours lacks.
+    assert "85.5" not in ran.out
     # Table 4, both rows at 15 and 30 images.
     assert "83.8 +- 0.5" in ran.out
     assert "46.5 +- 1.7" in ran.out

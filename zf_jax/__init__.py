@@ -10,8 +10,8 @@ Where to look (section numbers are the paper's, arXiv 1311.2901v3):
     transforms/          JAX function -> JAX function, by its jaxpr
     probes/              gallery (fig. 2) and its controls, occlusion (fig. 7),
                          invariance (fig. 5), filters (fig. 6), errors (Table 2),
-                         correspondence (Table 1), transfer (Tables 4 to 7); scores
-                         of saliency maps
+                         correspondence (Table 1), transfer (Tables 4, 5 and 7);
+                         scores of saliency maps
     data/                creatures and the truth about them, any TFDS set, batches
     training/            section 3: recipe, pmap step, checkpoints, loop
     pretrained/          ONNX file -> Spec and parameters
