@@ -1,28 +1,12 @@
 """The rows of Table 3: a net's parameters, and its errors over several runs."""
 
-import re
-
 import numpy as np
 
+from experiments import paper
 from zf_jax import geometry
 from zf_jax.training import loop
 
 ERRORS = {"train_top1": "train top-1", "top1": "val top-1", "top5": "val top-5"}
-# Table 3's, in percent.
-_PAPER = {
-    "alexnet-dense": (35.1, 40.5, 18.1),
-    "alexnet-without34": (41.8, 45.4, 22.1),
-    "alexnet-without7": (27.4, 40.0, 18.4),
-    "alexnet-without67": (27.4, 44.8, 22.4),
-    "alexnet-without3467": (71.1, 71.3, 50.1),
-    "alexnet-2048": (40.3, 41.7, 18.8),
-    "alexnet-8192": (26.8, 40.0, 18.1),
-    "zfnet": (33.1, 38.4, 16.5),
-    "zfnet-2048": (38.2, 40.2, 17.6),
-    "zfnet-8192": (22.0, 38.8, 17.0),
-    "zfnet-wide": (18.8, 37.5, 16.0),
-    "zfnet-wide-8192": (10.0, 38.3, 16.9),
-}
 
 
 def row(run: loop.Run, results: list[dict]) -> dict:
@@ -35,7 +19,7 @@ def row(run: loop.Run, results: list[dict]) -> dict:
 
     Returns:
       For JSON; the deviation is None of one run, and the paper's numbers stand beside
-      those of its own data set alone.
+      those of its own validation split alone.
     """
     found = {
         "variant": run.net.name,
@@ -47,8 +31,9 @@ def row(run: loop.Run, results: list[dict]) -> dict:
         deviation = float(np.std(errors, ddof=1)) if len(errors) > 1 else None
         found[name] = {"mean": float(np.mean(errors)), "deviation": deviation}
         found[name]["runs"] = errors
-    if re.match(r"imagenet2012\b", run.train.name):
-        found["paper"] = _PAPER.get(run.net.name)
+    judged = run.validation.name, run.validation.split
+    if of_paper := paper.variant(*judged, run.net.name):
+        found["paper"] = of_paper
     return found
 
 

@@ -7,8 +7,9 @@ r"""Table 1 and fig. 8: does the net know that images of a class share a part?
 
 The same part is covered in several images of one class, and boxes of the parts' sizes
 at random places. Table: the share of features whose sign of change differs between two
-images, mean and deviation over all pairs; low where features change alike. Written as
-correspondence.json, and beside the images as correspondence.png.
+images, mean and deviation over all pairs; low where features change alike. The paper's
+stands beside it where the data is ImageNet. Written as correspondence.json, and beside
+the images as correspondence.png.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, output, parted, trained
+from experiments import images, output, paper, parted, trained
 from launch import script
 from zf_jax import convnet, spec
 from zf_jax.figures import correspondence as plates
@@ -36,13 +37,6 @@ _PLACES = flags.DEFINE_integer(
     "places", 15, "random places in each image", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "of the random places", lower_bound=0)
-# Table 1: left eye, right eye, nose and random places of five dogs of ImageNet.
-_PAPER = {
-    "left_eye": {"layer5": (0.069, 0.007), "layer7": (0.068, 0.013)},
-    "right_eye": {"layer5": (0.067, 0.007), "layer7": (0.069, 0.015)},
-    "nose": {"layer5": (0.079, 0.017), "layer7": (0.069, 0.011)},
-    "random": {"layer5": (0.107, 0.017), "layer7": (0.073, 0.014)},
-}
 # Images and random places in the picture.
 _ROWS, _RANDOM = 5, 3
 
@@ -77,7 +71,8 @@ def main() -> list[pathlib.Path]:
         for part, own in which.items()
     }
     title = f"{known.net.name}, {chosen.title}"
-    table = plates.table(rows, paper=_PAPER)
+    of_paper = paper.parts(flags.FLAGS.dataset or known.dataset or "")
+    table = plates.table(rows, paper=of_paper)
     print(f"{title}\n{table}")
     names = [*chosen.parts, *["random"] * min(_RANDOM, _PLACES.value)]
     picture = plates.plate(

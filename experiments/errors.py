@@ -4,9 +4,10 @@ r"""Table 2: the errors of nets, with one crop and with ten, alone and averaged.
     python -m experiments.errors --checkpoints=runs/zfnet-1,runs/zfnet-2,runs/wide \
         --dataset=imagenet2012
 
-Prints the table, with the paper's own numbers where the data is ImageNet's, and writes
-errors.json. Ten crops are the corners and the centre of the resized image, and the same
-mirrored; probabilities are averaged over crops, and over nets. A tie is an error.
+Prints the table, with the paper's own numbers where the data is ImageNet's validation,
+and writes errors.json. Ten crops are the corners and the centre of the resized image,
+and the same mirrored; probabilities are averaged over crops, and over nets. A tie is an
+error.
 """
 
 import itertools
@@ -45,12 +46,13 @@ def main() -> list[pathlib.Path]:
         names.append(f"average of {len(nets)}")
         specs.append(tuple(sorted(name for (name,) in specs)))
     data, rows = nets[0].data.name, []
+    source = nets[0].data.source
     for of_net, name, spec in zip(ranks, names, specs, strict=True):
         single, ten = (
             [round(100 * float(errors.error(each, k)), 4) for k in (1, 5)]
             for each in of_net
         )
-        of_paper = paper.errors(nets[0].data.source.name, spec)
+        of_paper = paper.errors(source.name, source.split, spec)
         rows.append({"net": name, "one crop": single, "ten crops": ten})
         rows[-1] |= {"paper": of_paper} if of_paper else {}
     _print(f"{data}: errors of {ranks.shape[-1]:,} images, %", rows)

@@ -4,24 +4,58 @@ import pathlib
 
 from zf_jax.data import folder
 
-# Table 2: validation errors of ImageNet 2012 in percent, top-1 and top-5, by the nets.
-_TABLE_2 = {
+# Table 1: left eye, right eye, nose and random places of five dogs of ImageNet.
+_TABLE_1 = {
+    "left_eye": {"layer5": (0.069, 0.007), "layer7": (0.068, 0.013)},
+    "right_eye": {"layer5": (0.067, 0.007), "layer7": (0.069, 0.015)},
+    "nose": {"layer5": (0.079, 0.017), "layer7": (0.069, 0.011)},
+    "random": {"layer5": (0.107, 0.017), "layer7": (0.073, 0.014)},
+}
+# Table 3: errors of ImageNet 2012 in percent, training, validation top-1 and top-5.
+_TABLE_3 = {
+    "alexnet-dense": (35.1, 40.5, 18.1),
+    "alexnet-without34": (41.8, 45.4, 22.1),
+    "alexnet-without7": (27.4, 40.0, 18.4),
+    "alexnet-without67": (27.4, 44.8, 22.4),
+    "alexnet-without3467": (71.1, 71.3, 50.1),
+    "alexnet-2048": (40.3, 41.7, 18.8),
+    "alexnet-8192": (26.8, 40.0, 18.1),
+    "zfnet": (33.1, 38.4, 16.5),
+    "zfnet-2048": (38.2, 40.2, 17.6),
+    "zfnet-8192": (22.0, 38.8, 17.0),
+    "zfnet-wide": (18.8, 37.5, 16.0),
+    "zfnet-wide-8192": (10.0, 38.3, 16.9),
+}
+# Table 2: validation errors, top-1 and top-5, by the nets; a single one's as Table 3.
+_TABLE_2 = {(name,): row[1:] for name, row in _TABLE_3.items()} | {
     ("alexnet",): (40.7, 18.2),
     ("alexnet",) * 5: (38.1, 16.4),
-    ("alexnet-dense",): (40.5, 18.1),
-    ("zfnet",): (38.4, 16.5),
     ("zfnet",) * 5: (36.7, 15.3),
-    ("zfnet-wide",): (37.5, 16.0),
     (*("zfnet",) * 5, "zfnet-wide"): (36.0, 14.7),
 }
 
 
-def errors(dataset: str, specs: tuple[str, ...]) -> tuple[float, float] | None:
+def parts(dataset: str) -> dict[str, dict[str, tuple[float, float]]]:
+    """Table 1's mean and deviation, by part and layer."""
+    return _TABLE_1 if _base(dataset) == "imagenet2012" else {}
+
+
+def variant(dataset: str, split: str, spec: str) -> tuple[float, float, float] | None:
+    """Table 3's training error, and validation's top-1 and top-5, of a net's name.
+
+    `split` is the one that ours is judged by.
+    """
+    return _TABLE_3.get(spec) if _validates(dataset, split) else None
+
+
+def errors(
+    dataset: str, split: str, specs: tuple[str, ...]
+) -> tuple[float, float] | None:
     """Top-1 and top-5 errors in percent of nets averaged, by their names in order.
 
     Not in the paper: with how many crops.
     """
-    return _TABLE_2.get(specs) if _base(dataset) == "imagenet2012" else None
+    return _TABLE_2.get(specs) if _validates(dataset, split) else None
 
 
 # Table 7: mean per-class accuracy and its deviation, percent, by classifier and layer,
@@ -75,6 +109,11 @@ def by_layer(dataset: str, images: int) -> dict[tuple[str, str], tuple[float, fl
 def by_images(dataset: str, kind: str) -> dict[int, tuple[float, float]]:
     """Table 4's or 5's row, "pretrained" or "scratch", by images a class."""
     return _TABLES_4_5.get((_base(dataset), kind), {})
+
+
+def _validates(dataset: str, split: str) -> bool:
+    """Whether it is what the paper's errors are of, or a part of it."""
+    return _base(dataset) == "imagenet2012" and split.startswith("validation")
 
 
 def _base(dataset: str) -> str:
