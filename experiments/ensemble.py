@@ -1,5 +1,6 @@
 """The nets whose answers are averaged, and the images they judge. Flag: --checkpoints.
 
+Nets of different specs that know the same classes are averaged too, as in Table 2.
 Flags shared with the other experiments name a single one, and the images.
 """
 
@@ -58,8 +59,9 @@ def _named() -> list[tuple[str, trained.Known]]:
     if not _CHECKPOINTS.value:
         known = trained.load()
         return [(known.run.name if known.run else known.net.name, known)]
-    if flags.FLAGS.checkpoint or flags.FLAGS.onnx:
-        raise BadInput("--checkpoints: give it in place of --checkpoint and --onnx")
+    for flag in ("checkpoint", "onnx", "step"):
+        if flags.FLAGS[flag].value is not None:
+            raise BadInput(f"--checkpoints: leave out --{flag}, which is of one net")
     return [(name, trained.of_run(name)) for name in _CHECKPOINTS.value]
 
 

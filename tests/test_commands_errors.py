@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.commands import assert_one_line, command
+from tests.commands import SMALL, assert_one_line, command
 from zf_jax import convnet, spec
 from zf_jax.data import crops, sources
 from zf_jax.training import checkpoint
@@ -80,6 +80,32 @@ def test_a_net_averaged_with_itself(runs, creatures_dir, tmp_path):
     assert {**one, "net": ""} == {**average, "net": ""}
 
 
+def test_two_specs_averaged(runs, creatures_dir, tmp_path, monkeypatch):
+    layers = (SMALL.layers[0], *SMALL.layers[2:])
+    monkeypatch.setitem(spec.NETS, "flat", spec.Spec("flat", SMALL.input, layers))
+    flat, data = tmp_path / "flat", f"--data_dir={creatures_dir}"
+    how = "--spec=flat", *TRAIN[1:], "--dataset=creatures/64", data
+    ran = command("launch.train", *how, f"--workdir={flat}")
+    assert ran.code == 0, ran.err
+    both = f"--checkpoints={runs / '0'},{flat}"
+    ran = errors(creatures_dir, both, f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    average = rows(tmp_path)[-1]
+    assert average["net"] == "average of 2"
+    # Anew: the mean of both nets' probabilities, of the centre crop.
+    source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
+    cut = [
+        crops.resize(example["image"], 40)[4:36, 4:36] for example in source.examples
+    ]
+    mean = 0
+    for folder in (runs / "0", flat):
+        about, params, _ = checkpoint.load(folder)
+        given = {"params": params}, convnet.prepare(np.stack(cut), about.net.input)
+        mean += np.asarray(jax.nn.softmax(convnet.ConvNet(about.net).apply(*given)[0]))
+    labels = np.array([example["label"] for example in source.examples])
+    assert average["one crop"][0] == 100 * (mean.argmax(axis=1) != labels).mean()
+
+
 def test_no_room_for_ten_crops_is_said(runs, creatures_dir, tmp_path):
     given = f"--checkpoint={runs / '0'}", "--size=32", f"--out={tmp_path}"
     ran = errors(creatures_dir, *given, "--split=validation[:20]")
@@ -115,6 +141,11 @@ def test_the_papers_numbers_stand_beside_those_of_its_data(
     # Table 2.
     assert [row["paper"] for row in found] == [[38.4, 16.5]] * 5 + [[36.7, 15.3]]
     assert "36.70   15.30" in ran.out
+    # They are validation errors.
+    train = f"--checkpoint={runs / '0'}", "--split=train[:20]", f"--out={tmp_path}"
+    ran = errors(creatures_dir, *train)
+    assert ran.code == 0, ran.err
+    assert "paper" not in (tmp_path / "errors.json").read_text()
 
 
 def test_classes_that_differ_are_refused(runs, creatures_dir, tmp_path, monkeypatch):
@@ -143,6 +174,8 @@ def test_classes_that_differ_are_refused(runs, creatures_dir, tmp_path, monkeypa
     [
         (("--checkpoint={}/0", "--last=layer5"), "without classes"),
         (("--checkpoint={}/0", "--checkpoints={}/1"), "--checkpoints"),
+        (("--onnx=net.onnx", "--checkpoints={}/0"), "--checkpoints: leave out --onnx"),
+        (("--step=6", "--checkpoints={}/0,{}/1"), "--checkpoints: leave out --step"),
         (("--checkpoints={}/0,{}/none",), "none"),
         ((), "--checkpoint"),
     ],
