@@ -93,8 +93,13 @@ def _of_files(known: Known, parts: list[str]) -> Parted:
     files = images.Photographs(known)
     if len(files) < 2:
         raise BadInput("--images: 1 image; a correspondence is of two or more")
-    found = []
+    found, named = [], {}
     for index, path in enumerate(files.paths):
+        if (other := named.setdefault(path.name, path)) is not path:
+            raise BadInput(
+                f"--images: {other} and {path} have one name, and {_BOXES.value} tells "
+                "images by it; rename one"
+            )
         own = boxes.get(path.name, {})
         if missing := [part for part in parts if part not in own]:
             raise BadInput(f"{_BOXES.value}: no {missing[0]} of {path.name}")

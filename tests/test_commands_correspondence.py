@@ -49,6 +49,8 @@ def test_of_a_data_set(workdir, creatures_dir, tmp_path):
             (low, spread), (high, _) = each["all"], each["changed"]
             assert 0 < low < high <= 1
             assert spread > 0
+    # Its numbers are of other data.
+    assert "paper" not in ran.out
     again = correspondence(workdir, tmp_path / "2", *given)
     assert again.code == 0
     assert json.loads((tmp_path / "2" / "correspondence.json").read_text()) == found
@@ -105,6 +107,17 @@ def test_of_files(workdir, dogs, tmp_path):
         assert each["all"][0] > 0
 
 
+def test_the_papers_numbers_stand_beside_imagenet_alone(workdir, dogs, tmp_path):
+    folder, boxes = dogs
+    given = f"--images={folder}", f"--boxes={boxes}", "--parts=nose", "--places=2"
+    ran = correspondence(workdir, tmp_path / "out", *given, "--dataset=imagenet2012")
+    assert ran.code == 0, ran.err
+    assert "layer5, paper" in ran.out
+    # Table 1.
+    assert "0.079 +- 0.017" in ran.out
+    assert "0.107 +- 0.017" in ran.out
+
+
 def test_mistakes_with_the_data_set(workdir, creatures_dir, tmp_path):
     data = f"--data_dir={creatures_dir}"
     for given, culprit in (
@@ -140,6 +153,17 @@ def test_mistakes_with_files(workdir, dogs, tmp_path):
     ran = correspondence(workdir, out, files, f"--boxes={boxes}", parts)
     assert_one_line(ran, "boxes.csv, line 2: no box")
     assert not out.exists()
+
+
+def test_files_of_one_name(workdir, dogs, tmp_path):
+    folder, boxes = dogs
+    other = tmp_path / "others" / "0.png"
+    other.parent.mkdir()
+    Image.open(folder / "1.png").save(other)
+    given = f"--images={folder},{other}", f"--boxes={boxes}", "--parts=nose"
+    ran = correspondence(workdir, tmp_path / "out", *given)
+    assert_one_line(ran, f"--images: {folder / '0.png'} and {other} have one name")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_data_set_without_parts(workdir, tmp_path):
