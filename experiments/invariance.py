@@ -44,7 +44,8 @@ def main() -> list[pathlib.Path]:
     known = trained.load()
     layers, out = _layers(known), output.folder(known.run, "invariance")
     given = images.Photographs(known) if images.files_given() else None
-    of_set = images.dataset_given(known) or not given or chosen.wants_data()
+    behind = _MANY.value and images.dataset_given(known)
+    of_set = not given or chosen.wants_data() or behind
     data = images.Dataset(known) if of_set else None
     few = chosen.choose(known, given, data, otherwise=5)
     many = min(_MANY.value, len(data)) if data and (known.crop or not given) else 0
@@ -75,7 +76,12 @@ def main() -> list[pathlib.Path]:
     for kind, *curves in zip(kinds, *split, strict=True):
         print(f"{kind.name}: of the largest distance, after a step and half-way,")
         for layer, curve in zip(layers, curves, strict=False):
-            rise = invariance.rise(kind.change, np.median(curve, axis=0))
+            # Over a norm of 0 there is no distance.
+            curve = curve[np.isfinite(curve).all(axis=1)]
+            middle = (
+                np.median(curve, axis=0) if len(curve) else np.zeros(len(kind.change))
+            )
+            rise = invariance.rise(kind.change, middle)
             print(f"  {layer}: {rise[0]:.0%}, {rise[1]:.0%}")
         numbers[kind.name] = kind.amounts
         rows.append(_row(known, pictures, kind, curves))

@@ -113,6 +113,41 @@ def test_photographs_beside_the_data_set(run, photographs, tmp_path):
     assert ((found["labels"] >= 0) & (found["labels"] < 10)).all()
 
 
+def test_photographs_alone_take_no_data_set(run, photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "open_split", None)
+    given = f"--images={photographs}/a.png", "--many=0", "--steps=4"
+    ran = invariance(run, *given, f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    found = numbers_in(tmp_path / "invariance.npz")
+    assert found["distance_layer1"].shape == (1, 15)
+
+
+@pytest.mark.parametrize("others", [[], ["a.png"]])
+def test_an_image_without_features(run, photographs, tmp_path, monkeypatch, others):
+    # The mean colour, before filters without bias.
+    load = checkpoint.load
+
+    def without_bias(*given):
+        restored = load(*given)
+        layer = restored.params["layer1"]
+        layer = {"kernel": layer["kernel"], "bias": 0 * np.asarray(layer["bias"])}
+        return restored._replace(params=dict(restored.params) | {"layer1": layer})
+
+    monkeypatch.setattr(checkpoint, "load", without_bias)
+    pixels = np.full((40, 40, 3), SMALL.input.mean, np.uint8)
+    Image.fromarray(pixels).save(photographs / "grey.png")
+    files = ",".join(str(photographs / each) for each in ["grey.png", *others])
+    given = f"--images={files}", "--many=0", "--steps=4", f"--out={tmp_path}"
+    ran = invariance(run, *given)
+    assert ran.code == 0, ran.err
+    found = numbers_in(tmp_path / "invariance.npz")
+    assert (found["norm_layer1"] == 0).tolist() == [True, *[False] * len(others)]
+    assert "nan" not in ran.out
+    layer1 = [line for line in ran.out.splitlines() if "layer1:" in line]
+    assert len(layer1) == 3
+    assert all("0%, 0%" in line for line in layer1) == (not others)
+
+
 def test_a_net_without_classes(run, photographs, tmp_path):
     # Which takes photographs of any size: none of the data set's beside them.
     given = (f"--images={photographs}/[ab].png", "--many=3", "--last=layer5")
