@@ -30,10 +30,10 @@ flags.adopt_module_key_flags(images)
 flags.adopt_module_key_flags(output)
 _COUNT = flags.DEFINE_integer("count", 100, "images, the first ones", lower_bound=2)
 _SIDE = flags.DEFINE_integer(
-    "side", None, "of the occluding square, pixels; a fifth of the image if unset"
+    "side", None, "of the square, pixels; a fifth of the image if unset", lower_bound=1
 )
 _STRIDE = flags.DEFINE_integer(
-    "stride", None, "between its places, pixels; a quarter of the side if unset"
+    "stride", None, "of its places, pixels; a quarter of it if unset", lower_bound=1
 )
 _TOLERANCE = flags.DEFINE_float(
     "tolerance", 0, "of the pointing game, pixels beside the region", lower_bound=0

@@ -79,6 +79,14 @@ def test_mistakes(workdir, creatures_dir, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("given", ["--side=0", "--stride=0"])
+def test_a_square_or_step_of_nothing(workdir, tmp_path, given):
+    ran = run(workdir, tmp_path / "out", given)
+    assert ran.code == 1
+    assert given.split("=")[0].removeprefix("--") in ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_data_set_without_the_truth(workdir, tmp_path):
     rng = np.random.default_rng(0)
     for split in ("train", "val"):

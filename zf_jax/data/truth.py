@@ -87,7 +87,7 @@ def box(
     # As large as the image comes out of it.
     resized = crops.resize(np.zeros(shape, np.uint8), resize).shape
     first = [(n - s) // 2 for n, s in zip(resized, size, strict=True)]
-    # Six digits of a pixel: a float32 edge on a pixel's border touches no more.
+    # To four digits of a pixel: a float32 edge on a pixel's border touches no more.
     edges = np.round(np.reshape(relative, (2, 2)).astype(float) * resized, 4) - first
     low = np.clip(np.floor(edges[0]), 0, size)
     high = np.clip(np.ceil(edges[1]), 0, size)
