@@ -16,7 +16,9 @@ def test_scores_by_hand():
     np.testing.assert_allclose(found.changed, [2 / 3, 1 / 2, 1], rtol=1e-6)
     mean, deviation = found.summary()["all"]
     assert mean == pytest.approx(0.5)
-    assert deviation == pytest.approx(np.sqrt(1 / 24))
+    assert deviation == pytest.approx(np.sqrt(1 / 16))
+    # Of one pair.
+    assert correspondence.scores(signs[:2]).summary()["all"] == (0.5, 0)
 
 
 def test_scores_of_several_boxes_follow_each_other():

@@ -40,9 +40,16 @@ class Scores(NamedTuple):
     changed: np.ndarray
 
     def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and deviation of the pairs, by the scores' names."""
+        """Mean and the sample's deviation of the pairs, by the scores' names.
+
+        Of one pair the deviation is 0.
+        """
         pairs = self._asdict().items()
-        return {name: (float(x.mean()), float(x.std())) for name, x in pairs}
+        return {name: (float(x.mean()), _deviation(x)) for name, x in pairs}
+
+
+def _deviation(x: np.ndarray) -> float:
+    return float(x.std(ddof=1)) if len(x) > 1 else 0.0
 
 
 def scores(signs: np.ndarray) -> Scores:
