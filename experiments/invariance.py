@@ -78,9 +78,7 @@ def main() -> list[pathlib.Path]:
         for layer, curve in zip(layers, curves, strict=False):
             # Over a norm of 0 there is no distance.
             curve = curve[np.isfinite(curve).all(axis=1)]
-            middle = (
-                np.median(curve, axis=0) if len(curve) else np.zeros(len(kind.change))
-            )
+            middle = np.median(curve, axis=0) if len(curve) else 0 * kind.change
             rise = invariance.rise(kind.change, middle)
             print(f"  {layer}: {rise[0]:.0%}, {rise[1]:.0%}")
         numbers[kind.name] = kind.amounts
