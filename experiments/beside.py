@@ -1,5 +1,6 @@
 """Two nets side by side. Flag of the experiments that compare: --beside."""
 
+import itertools
 import pathlib
 
 from absl import flags
@@ -38,11 +39,13 @@ def load() -> dict[str, trained.Known]:
             )
         other, after = trained.of_run(one.run, kept[epoch]), f", epoch {epoch}"
     paths = [each.run or pathlib.Path(each.net.name) for each in (one, other)]
-    more = f", step {step}" if step else "", after
-    for parts in (1, 2):
-        # Runs of one name are told apart by their folders.
+    newest = _BESIDE.value and one.run == other.run
+    if newest and step in (None, checkpoint.load(one.run).step):
+        raise BadInput(f"--beside={_BESIDE.value}: is --checkpoint itself")
+    more = "" if step is None else f", step {step}", after
+    # Runs of one name are told apart by their folders.
+    for parts in itertools.count(1):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         names = [name + note for name, note in zip(names, more, strict=True)]
         if len(set(names)) == 2:
             return dict(zip(names, (one, other), strict=True))
-    raise BadInput(f"--beside={_BESIDE.value}: is --checkpoint itself")

@@ -85,6 +85,9 @@ def main() -> list[pathlib.Path]:
     out = output.folder(next(iter(nets.values())).run, "filters")
     kind = images.Photographs if images.files_given() else images.Dataset
     data = {name: kind(known) for name, known in nets.items()}
+    if len({each.title for each in data.values()}) > 1:
+        seen = " and ".join(f"{each.title} for {name}" for name, each in data.items())
+        raise BadInput(f"--beside: {seen}; give one --dataset for both")
     written, found = [], {}
     for name, known in nets.items():
         slug, first = "-".join(re.findall(r"\w+", name)), known.net.layers[0].name

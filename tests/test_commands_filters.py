@@ -149,6 +149,42 @@ def test_runs_of_one_name(run, creatures_dir, tmp_path):
     assert list(found) == [f"{run.parent.name}/small", "mine/small"]
 
 
+def test_runs_of_one_name_in_folders_of_one_name(run, creatures_dir, tmp_path):
+    other = shutil.copytree(run, tmp_path / run.parent.name / "small")
+    given = (f"--beside={other}", f"--out={tmp_path / 'out'}", "--maps=2")
+    ran = compare(run, creatures_dir, *given)
+    assert ran.code == 0, ran.err
+    found = json.loads((tmp_path / "out" / "filters.json").read_text())
+    folders = run.parent.parent.name, tmp_path.name
+    assert list(found) == [f"{each}/{run.parent.name}/small" for each in folders]
+
+
+def test_refuses_two_nets_of_different_data(
+    run, coarse, creatures_dir, tmp_path, monkeypatch
+):
+    # As if the second run had learned other images.
+    load, opened = checkpoint.load, sources.open_split
+
+    def learned(folder, *given):
+        restored = load(folder, *given)
+        if str(folder) != str(coarse):
+            return restored
+        return restored._replace(about=restored.about._replace(dataset="other"))
+
+    def open_split(name, *given, **more):
+        source = opened("creatures/64", *given, **more)
+        return source._replace(name=name)
+
+    monkeypatch.setattr(checkpoint, "load", learned)
+    monkeypatch.setattr(sources, "open_split", open_split)
+    beside = f"--beside={coarse}"
+    culprit = "of other, validation for coarse; give one --dataset for both"
+    refused(run, creatures_dir, tmp_path, culprit, beside)
+    out, data = f"--out={tmp_path / 'one'}", "--dataset=creatures/64"
+    ran = compare(run, creatures_dir, beside, out, data, "--maps=2")
+    assert ran.code == 0, ran.err
+
+
 def test_a_net_from_elsewhere(run, tmp_path):
     # Each one's own second layer, whatever it is called.
     onnx.save(trunk(("n", 3, "h", "w")).model(), tmp_path / "trunk.onnx")
@@ -195,8 +231,11 @@ def test_refuses(run, creatures_dir, tmp_path, given, culprit):
 
 
 def test_refuses_the_net_itself(run, creatures_dir, tmp_path):
-    beside = f"--beside={run}"
-    refused(run, creatures_dir, tmp_path, "is --checkpoint itself", beside)
+    culprit = "is --checkpoint itself"
+    refused(run, creatures_dir, tmp_path, culprit, f"--beside={run}")
+    # By another path, and by the newest step's number.
+    again = f"--beside={run.parent}"
+    refused(run, creatures_dir, tmp_path, culprit, again, "--step=18")
 
 
 def test_refuses_a_run_of_one_epoch(coarse, creatures_dir, tmp_path):
