@@ -130,12 +130,12 @@ def test_ties_go_to_the_first(value):
     assert show(switches) == [[3, 2, 2], [1, 0, 0], [1, 0, 0]]
 
 
-def test_the_last_of_256_places():
-    # By hand: the largest window a uint8 tells apart; its winner stands last.
-    x = jnp.zeros((1, 16, 16, 1)).at[0, 15, 15, 0].set(1)
-    values, switches = pool(Pool(16), x)
+def test_the_last_of_255_places():
+    # By hand: the largest window there is; its winner stands last, below NOWHERE.
+    x = jnp.zeros((1, 15, 17, 1)).at[0, 14, 16, 0].set(1)
+    values, switches = pool(Pool((15, 17)), x)
     assert show(values) == [[1]]
-    assert show(switches) == [[255]]
+    assert show(switches) == [[254]]
 
 
 @ALL
