@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
-from zf_jax.probes import gallery
+from zf_jax.probes import controls, gallery, projection
 from zf_jax.spec import Input, Spec
 
 NET = Spec(
@@ -458,3 +458,46 @@ def test_cones_of_photographs_equal_reconstruct_cropped(trunk, layer, rule, size
             active += np.any(want)
     # Half of the units are silent, more or less.
     assert active > best.values.size / 4
+
+
+@pytest.mark.parametrize("layer", ["a", "b", "c"])
+@pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
+@pytest.mark.parametrize("controlled", [False, True])
+def test_units_that_share_an_image(trunk, layer, rule, controlled, monkeypatch):
+    params, images = trunk
+    best = everywhere(TRUNK, layer)
+    own = best.images[0] == 0
+    best = jax.tree.map(lambda part: part[:, own], best)
+    key = jax.random.key(0)
+    control = controls.random_weights(TRUNK, params, key, layer=layer)
+
+    def project(shared):
+        monkeypatch.setattr(projection.Look, "is_shared", lambda *_: shared)
+        return gallery.project(
+            TRUNK,
+            params,
+            images,
+            best,
+            layer=layer,
+            rule=rule,
+            batch_size=3,
+            control=control if controlled else None,
+        )
+
+    patches, want = project(False)
+    same, found = project(True)
+    np.testing.assert_array_equal(same, patches)
+    largest = np.abs(want).max(axis=(2, 3, 4), keepdims=True)
+    assert (np.abs(found - want) <= 1e-5 * largest).all()
+    assert (largest > 0).mean() > 0.2
+
+
+def test_what_is_shared(trunk):
+    look = projection.Look(TRUNK, trunk[0], "c", "deconvnet", None)
+    cone = sum(geometry.multiply_adds(geometry.cone(TRUNK, "c").net).values())
+    enough = sum(geometry.multiply_adds(TRUNK).values()) // cone + 1
+    assert look.is_shared(TRUNK.input.size, enough, batch_size=2)
+    assert not look.is_shared(TRUNK.input.size, enough - 1, batch_size=2)
+    # A batch is as quick, and another size would compile anew.
+    assert not look.is_shared(TRUNK.input.size, enough, batch_size=enough)
+    assert not look.is_shared((77, 30), enough, batch_size=2)

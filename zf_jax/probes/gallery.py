@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+# Batches of units of one image for which it is run up once.
+_TOGETHER = 16
+
+
 def project(
     net: Spec,
     params: dict,
@@ -49,7 +53,8 @@ def project(
     """The strongest images' patches and their projections, cut to what the unit sees.
 
     Only what a unit sees is run, up and down (`geometry.cone`), where that is less than
-    the image. The result is what `deconvnet.reconstruct` gives of the whole image.
+    the image; an image of many units is run up once for all of them. The result is what
+    `deconvnet.reconstruct` gives of the whole image.
 
     A patch is as large as the receptive field, or as the net's input where that is
     smaller; at the border it is moved inside, so it still holds all the unit sees.
@@ -97,7 +102,8 @@ def project(
 
     def project_batch(now: np.ndarray, seen: list[np.ndarray]) -> None:
         index = chosen[rows[now]], ranks[now]
-        firsts, parts = look(seen, index[0], positions[index], batch_size)
+        project = look.of_one if len(now) > batch_size else look.of_several
+        firsts, parts = project(seen, index[0], positions[index], batch_size)
         for row, rank, image, first, part, at in zip(
             rows[now], ranks[now], seen, firsts, parts, positions[index], strict=True
         ):
@@ -109,11 +115,23 @@ def project(
             projections[row, rank] = projection.cut(part, corner - first, size)
 
     def batches():
-        for start in range(0, len(order), batch_size):
-            now = order[start : start + batch_size]
-            which = indices[chosen[rows[now]], ranks[now]]
-            read = {i: np.asarray(images[i]) for i in np.unique(which)}
-            yield now, [read[i] for i in which]
+        which = indices[chosen[rows[order]], ranks[order]]
+        units, seen = [], []
+        for number in np.unique(which):
+            own, image = order[which == number], np.asarray(images[number])
+            if look.is_shared(image.shape[:2], len(own), batch_size):
+                for start in range(0, len(own), _TOGETHER * batch_size):
+                    now = own[start : start + _TOGETHER * batch_size]
+                    yield now, [image] * len(now)
+                continue
+            for unit in own:
+                units.append(unit)
+                seen.append(image)
+                if len(units) == batch_size:
+                    yield np.array(units), seen
+                    units, seen = [], []
+        if units:
+            yield np.array(units), seen
 
     projection.at_once(project_batch, batches())
     return patches, projections

@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.layers import Dense, Pair
@@ -70,8 +72,42 @@ class Look:
         most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
         return max(1, min(most, _BUDGET // (4 * entries)))
 
-    def __call__(self, images, channels, positions, batch_size: int):
-        """The first pixels [N, 2] of what was projected, and the projections."""
+    def is_shared(self, size: Pair, units: int, batch_size: int) -> bool:
+        """Whether so many units of an image are worth running all of it up once.
+
+        Images of other sizes than the net's own would each compile anew.
+        """
+        if self._whole or tuple(size) != self._net.input.size:
+            return False
+        alone = units * self._cost(self._cone.net)
+        return units > batch_size and alone > self._cost(self._net)
+
+    def of_one(self, images, channels, positions, batch_size: int):
+        """`of_several` units of one image, which is run up once, as a whole."""
+        net, whole, parts = self._cone.net, None, []
+        size, colours = net.input.size, net.input.channels
+        of = {"layer": self._layer, "rule": self._rule}
+        for start in range(0, len(channels), batch_size):
+            now = np.minimum(start + np.arange(batch_size), len(channels) - 1)
+            inside = self._inside([self._net.input.size] * batch_size, positions[now])
+            at = np.zeros_like(positions[now])
+            unit = channels[now], at, inside, self._control
+            if whole is None:
+                # Kernels are the same whatever is filtered.
+                cones = np.zeros((batch_size, *size, colours), np.float32)
+                up, down = self._prepared(net, cones, inside, *unit)
+                whole = _up(self._net, up, self._params, images[0][None], None)
+            trace = _cut(self._net, whole, positions[now], inside, **of)
+            parts.append(_down(net, down, self._params, trace, *unit, **of))
+        parts = np.concatenate([np.asarray(each) for each in parts])
+        return self._firsts(positions), parts[: len(channels)]
+
+    def of_several(self, images, channels, positions, batch_size: int):
+        """Up to a batch of units, each from its own cone.
+
+        Returns:
+          The first pixels [N, 2] of what was projected, and the projections.
+        """
         count = len(images)
         # The last batch is filled up with its last unit, so that nothing recompiles.
         filled = np.minimum(np.arange(batch_size), count - 1)
@@ -83,12 +119,9 @@ class Look:
             firsts, inside = np.zeros((batch_size, 2), int), None
             net, at = self._net, positions
         else:
-            field = geometry.fields(self._net)[self._layer]
-            firsts = np.stack(
-                [field.first(axis, positions[:, axis]) for axis in (0, 1)], axis=1
-            )
+            firsts = self._firsts(positions)
             images = [
-                cut(image, first, field.size)
+                cut(image, first, self._cone.net.input.size)
                 for image, first in zip(images, firsts, strict=True)
             ]
             inside = self._inside(sizes, positions)
@@ -96,12 +129,22 @@ class Look:
         seen = np.stack(images), inside
         unit = channels, at, inside, self._control
         of = {"layer": self._layer, "rule": self._rule}
-        if self._kernels is None:
-            self._kernels = _prepare(net, self._params, *seen, *unit, **of)
-        up, down = self._kernels
+        up, down = self._prepared(net, *seen, *unit)
         trace = _up(net, up, self._params, *seen)
         parts = _down(net, down, self._params, trace, *unit, **of)
         return firsts[:count], np.asarray(parts)[:count]
+
+    def _prepared(self, net: Spec, *given):
+        """The kernels of both ways, the same for cones and whole images."""
+        if self._kernels is None:
+            of = {"layer": self._layer, "rule": self._rule}
+            self._kernels = _prepare(net, self._params, *given, **of)
+        return self._kernels
+
+    def _firsts(self, positions: np.ndarray) -> np.ndarray:
+        """The first row and column that each unit sees, [N, 2]."""
+        field = geometry.fields(self._net)[self._layer]
+        return np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
 
     def _inside(self, sizes: list[Pair], positions: np.ndarray) -> convnet.Inside:
         """What of the cones lies in the images of these sizes, and in their maps."""
@@ -192,3 +235,50 @@ def _up(net: Spec, kernels, *given):
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
 def _down(net: Spec, kernels, *given, layer, rule):
     return _way_down(net, layer, rule, *given).apply(kernels, *given)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+def _cut(net: Spec, whole: convnet.Trace, positions, inside, *, layer, rule):
+    """The traces of the units' cones, cut out of that of their image."""
+    cone, shapes = geometry.cone(net, layer), geometry.shapes(net)
+    count = len(positions)
+
+    def part(array, field: geometry.Field):
+        *places, maps = array.shape[1:]
+        least, most = _reach(field, shapes[layer].maps)
+        padding = [
+            (max(0, -low), max(0, high - n))
+            for low, high, n in zip(least, most, places, strict=True)
+        ]
+        padded = jnp.pad(array[0], [*padding, (0, 0)])
+
+        def of_unit(position):
+            start = [
+                field.first(axis, position[axis]) + padding[axis][0] for axis in (0, 1)
+            ]
+            return lax.dynamic_slice(padded, (*start, 0), (*field.size, maps))
+
+        return lax.map(of_unit, positions)
+
+    maps = {layer: part(whole.maps[layer], geometry.Field((1, 1), (1, 1), (0, 0)))}
+    outputs, switches = {layer: maps[layer]}, {}
+    for name, field in cone.maps.items():
+        shape = count, *field.size, shapes[name].maps[-1]
+        # The deconvnet's rule asks for no more than the shape.
+        silent = jnp.zeros(shape, jnp.uint8)
+        maps[name] = silent if rule == "deconvnet" else part(whole.maps[name], field)
+    for name, field in cone.outputs.items():
+        shape = count, *field.size, shapes[name].output[-1]
+        outputs[name] = jnp.zeros(shape, jnp.uint8)
+        if name in whole.switches:
+            found = part(whole.switches[name], field)
+            switches[name] = inside.only(name, found)
+    images = part(whole.images, geometry.fields(net)[layer])
+    return convnet.Trace(images, maps, outputs, switches)
+
+
+def _reach(field: geometry.Field, maps: geometry.Shape):
+    """The first entries that any unit of the maps sees, and the ends of the last."""
+    least = [field.first(axis, 0) for axis in (0, 1)]
+    most = [field.first(axis, maps[axis] - 1) + field.size[axis] for axis in (0, 1)]
+    return least, most
