@@ -10,7 +10,7 @@ import numpy as np
 
 from zf_jax import deconvnet, geometry
 from zf_jax.errors import BadInput
-from zf_jax.probes import controls, projection
+from zf_jax.probes import cones, controls, projection
 from zf_jax.probes.strongest import (
     Pass,
     Strongest,
@@ -111,8 +111,8 @@ def project(
                 np.clip(field.first(axis, at[axis]), 0, max(0, n - size[axis]))
                 for axis, n in enumerate(image.shape[:2])
             ]
-            patches[row, rank] = projection.cut(image, corner, size)
-            projections[row, rank] = projection.cut(part, corner - first, size)
+            patches[row, rank] = cones.cut(image, corner, size)
+            projections[row, rank] = cones.cut(part, corner - first, size)
 
     def batches():
         which = indices[chosen[rows[order]], ranks[order]]

@@ -9,12 +9,11 @@ import os
 from collections.abc import Callable, Iterable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.layers import Dense, Pair
+from zf_jax.probes import cones
 from zf_jax.spec import Spec
 from zf_jax.transforms import ahead
 
@@ -89,15 +88,20 @@ class Look:
         of = {"layer": self._layer, "rule": self._rule}
         for start in range(0, len(channels), batch_size):
             now = np.minimum(start + np.arange(batch_size), len(channels) - 1)
-            inside = self._inside([self._net.input.size] * batch_size, positions[now])
+            inside = cones.inside(
+                self._net,
+                self._cone,
+                [self._net.input.size] * batch_size,
+                positions[now],
+            )
             at = np.zeros_like(positions[now])
             unit = channels[now], at, inside, self._control
             if whole is None:
                 # Kernels are the same whatever is filtered.
-                cones = np.zeros((batch_size, *size, colours), np.float32)
-                up, down = self._prepared(net, cones, inside, *unit)
+                silent = np.zeros((batch_size, *size, colours), np.float32)
+                up, down = self._prepared(net, silent, inside, *unit)
                 whole = _up(self._net, up, self._params, images[0][None], None)
-            trace = _cut(self._net, whole, positions[now], inside, **of)
+            trace = cones.cut_trace(self._net, whole, positions[now], inside, **of)
             parts.append(_down(net, down, self._params, trace, *unit, **of))
         parts = np.concatenate([np.asarray(each) for each in parts])
         return self._firsts(positions), parts[: len(channels)]
@@ -121,10 +125,10 @@ class Look:
         else:
             firsts = self._firsts(positions)
             images = [
-                cut(image, first, self._cone.net.input.size)
+                cones.cut(image, first, self._cone.net.input.size)
                 for image, first in zip(images, firsts, strict=True)
             ]
-            inside = self._inside(sizes, positions)
+            inside = cones.inside(self._net, self._cone, sizes, positions)
             net, at = self._cone.net, np.zeros_like(positions)
         seen = np.stack(images), inside
         unit = channels, at, inside, self._control
@@ -145,43 +149,6 @@ class Look:
         """The first row and column that each unit sees, [N, 2]."""
         field = geometry.fields(self._net)[self._layer]
         return np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
-
-    def _inside(self, sizes: list[Pair], positions: np.ndarray) -> convnet.Inside:
-        """What of the cones lies in the images of these sizes, and in their maps."""
-        shapes = [geometry.shapes(self._net, size) for size in sizes]
-
-        def lies_in(name: str, field: geometry.Field, kind: str) -> np.ndarray:
-            ends = np.array([getattr(each[name], kind)[:2] for each in shapes])
-            down, across = (
-                (at >= 0) & (at < ends[:, axis, None])
-                for axis, at in enumerate(_entries(field, positions))
-            )
-            return (down[:, :, None] & across[:, None, :])[..., None]
-
-        return convnet.Inside(
-            {n: lies_in(n, field, "maps") for n, field in self._cone.maps.items()},
-            {n: lies_in(n, field, "output") for n, field in self._cone.outputs.items()},
-        )
-
-
-def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
-    """Rows and columns that the units at `positions` [N, 2] see: two [N, size]."""
-    return [
-        field.first(axis, positions[:, axis, None]) + np.arange(field.size[axis])
-        for axis in (0, 1)
-    ]
-
-
-def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
-    """`size` pixels of the image from `first` on, zero where it has none."""
-    cut = np.zeros((*size, image.shape[-1]), np.float32)
-    (top, left), (height, width) = (int(n) for n in first), image.shape[:2]
-    rows = slice(max(top, 0), max(min(top + size[0], height), 0))
-    columns = slice(max(left, 0), max(min(left + size[1], width), 0))
-    seen = image[rows, columns]
-    row, column = rows.start - top, columns.start - left
-    cut[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
-    return cut
 
 
 # Up and down are two compiled calls: in one, XLA computes the switches anew for every
@@ -235,50 +202,3 @@ def _up(net: Spec, kernels, *given):
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
 def _down(net: Spec, kernels, *given, layer, rule):
     return _way_down(net, layer, rule, *given).apply(kernels, *given)
-
-
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def _cut(net: Spec, whole: convnet.Trace, positions, inside, *, layer, rule):
-    """The traces of the units' cones, cut out of that of their image."""
-    cone, shapes = geometry.cone(net, layer), geometry.shapes(net)
-    count = len(positions)
-
-    def part(array, field: geometry.Field):
-        *places, maps = array.shape[1:]
-        least, most = _reach(field, shapes[layer].maps)
-        padding = [
-            (max(0, -low), max(0, high - n))
-            for low, high, n in zip(least, most, places, strict=True)
-        ]
-        padded = jnp.pad(array[0], [*padding, (0, 0)])
-
-        def of_unit(position):
-            start = [
-                field.first(axis, position[axis]) + padding[axis][0] for axis in (0, 1)
-            ]
-            return lax.dynamic_slice(padded, (*start, 0), (*field.size, maps))
-
-        return lax.map(of_unit, positions)
-
-    maps = {layer: part(whole.maps[layer], geometry.Field((1, 1), (1, 1), (0, 0)))}
-    outputs, switches = {layer: maps[layer]}, {}
-    for name, field in cone.maps.items():
-        shape = count, *field.size, shapes[name].maps[-1]
-        # The deconvnet's rule asks for no more than the shape.
-        silent = jnp.zeros(shape, jnp.uint8)
-        maps[name] = silent if rule == "deconvnet" else part(whole.maps[name], field)
-    for name, field in cone.outputs.items():
-        shape = count, *field.size, shapes[name].output[-1]
-        outputs[name] = jnp.zeros(shape, jnp.uint8)
-        if name in whole.switches:
-            found = part(whole.switches[name], field)
-            switches[name] = inside.only(name, found)
-    images = part(whole.images, geometry.fields(net)[layer])
-    return convnet.Trace(images, maps, outputs, switches)
-
-
-def _reach(field: geometry.Field, maps: geometry.Shape):
-    """The first entries that any unit of the maps sees, and the ends of the last."""
-    least = [field.first(axis, 0) for axis in (0, 1)]
-    most = [field.first(axis, maps[axis] - 1) + field.size[axis] for axis in (0, 1)]
-    return least, most
