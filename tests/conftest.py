@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import os
 import tempfile
 
@@ -35,6 +36,17 @@ def _listen(event: str, seconds: float, **_) -> None:
 
 # For good: JAX has no public way to take a listener away.
 jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compilations():
+    """Each compiled program maps memory, of which a process has 65,530 pieces.
+
+    A module's are given back at its end; what several share is in the cache on disk.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture
