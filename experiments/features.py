@@ -47,18 +47,24 @@ def main() -> list[pathlib.Path]:
         known.net, known.params, data, layers, k=k, path=out / "pass.npz"
     )
     written, rows, figures = _filters(known, layers, out), {}, {}
+    maps_of = {
+        layer: selection.maps(known, layer, found[layer].values[:, 0])
+        for layer in layers
+    }
+    projector = gallery.Projector(
+        known.net, known.params, data, found, maps_of, rule=known.rule
+    )
     for layer in script.progress(layers, desc="projections"):
-        best = found[layer]
+        best, maps = found[layer], maps_of[layer]
         fires = _fires(best.values)
-        maps = selection.maps(known, layer, best.values[:, 0])
         if dead := int((~fires[:, 0]).sum()):
             print(f"{layer}: {dead} of {len(fires)} maps never fire")
         if not len(maps):
             print(f"{layer}: none of its maps is ever active, so it has no picture")
             continue
-        look = known, data, layer, best, maps
         captions = _captions(best.values[:, 0], known.names(layer))
-        files_of_layer, rows[layer] = _layer(*look, captions, out)
+        look = known, data, layer, best, maps
+        files_of_layer, rows[layer] = _layer(*look, captions, projector, out)
         written += files_of_layer
         live = maps[fires[maps, 0]]
         if kinds and len(live):
@@ -89,7 +95,7 @@ def _captions(strongest: np.ndarray, names) -> list[str]:
     ]
 
 
-def _layer(known, data, layer, best, maps, captions, out):
+def _layer(known, data, layer, best, maps, captions, projector, out):
     """The layer's pages and arrays, and its pictures for the contact sheet."""
     field = geometry.fields(known.net)[layer]
     size = tuple(map(min, field.size, known.net.input.size))
@@ -99,7 +105,7 @@ def _layer(known, data, layer, best, maps, captions, out):
     bytes_ = 2 * 4 * 3 * len(maps) * k * size[0] * size[1]
     written, kept, first = [], [], []
     for number, page in enumerate(pages, start=1):
-        patches, projections = _project(known, data, layer, best, page)
+        patches, projections = _project(projector, layer, best, page)
         fires = _fires(best.values[page])
         title = (
             f"{known.net.name}, {layer}: projections ({known.rule}) and patches of the "
@@ -137,13 +143,12 @@ def _layer(known, data, layer, best, maps, captions, out):
     return [*written, arrays], first
 
 
-def _project(known, data, layer, best, maps):
-    """`gallery.project`, but for maps that never fire: these are zero."""
+def _project(projector: gallery.Projector, layer, best, maps):
+    """Patches and projections, but for maps that never fire: these are zero."""
     live = _fires(best.values[maps, 0])
-    of = {"layer": layer, "rule": known.rule}
     # One image of one map where none fires: its shape is that of all.
     chosen = maps[live] if live.any() else maps[:1]
-    found = gallery.project(known.net, known.params, data, best, **of, maps=chosen)
+    found = projector.project(layer, chosen)
     whole = []
     for part in found:
         whole.append(np.zeros((len(maps), *part.shape[1:]), part.dtype))

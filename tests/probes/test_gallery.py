@@ -1,5 +1,6 @@
 """The gallery: the strongest images against a sort in NumPy, projections cut right."""
 
+import collections
 import dataclasses
 
 import jax
@@ -439,9 +440,9 @@ def test_cones_of_photographs_equal_reconstruct_cropped(trunk, layer, rule, size
         positions = best.positions[tuple(at.T)]
         many = np.repeat(image[None], len(at), axis=0)
         _, trace = up({"params": params}, many)
-        seed = deconvnet.isolate(
-            trace.maps[layer], channel=at[:, 0], position=positions
-        )
+        seed = jnp.zeros_like(trace.maps[layer])
+        places = np.arange(len(at)), *positions.T, at[:, 0]
+        seed = seed.at[places].set(best.values[tuple(at.T)])
         whole = deconvnet.reconstruct(net, params, seed, trace, layer=layer, rule=rule)
         for (m, k), position, pixels in zip(
             at, positions, np.asarray(whole), strict=True
@@ -462,26 +463,16 @@ def test_cones_of_photographs_equal_reconstruct_cropped(trunk, layer, rule, size
 
 @pytest.mark.parametrize("layer", ["a", "b", "c"])
 @pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
-@pytest.mark.parametrize("controlled", [False, True])
-def test_units_that_share_an_image(trunk, layer, rule, controlled, monkeypatch):
+def test_units_that_share_an_image(trunk, layer, rule, monkeypatch):
     params, images = trunk
     best = everywhere(TRUNK, layer)
     own = best.images[0] == 0
     best = jax.tree.map(lambda part: part[:, own], best)
-    key = jax.random.key(0)
-    control = controls.random_weights(TRUNK, params, key, layer=layer)
 
     def project(shared):
-        monkeypatch.setattr(projection.Look, "is_shared", lambda *_: shared)
+        monkeypatch.setattr(gallery.Projector, "_is_shared", lambda *_: shared)
         return gallery.project(
-            TRUNK,
-            params,
-            images,
-            best,
-            layer=layer,
-            rule=rule,
-            batch_size=3,
-            control=control if controlled else None,
+            TRUNK, params, images, best, layer=layer, rule=rule, batch_size=3
         )
 
     patches, want = project(False)
@@ -492,12 +483,62 @@ def test_units_that_share_an_image(trunk, layer, rule, controlled, monkeypatch):
     assert (largest > 0).mean() > 0.2
 
 
-def test_what_is_shared(trunk):
-    look = projection.Look(TRUNK, trunk[0], "c", "deconvnet", None)
-    cone = sum(geometry.multiply_adds(geometry.cone(TRUNK, "c").net).values())
-    enough = sum(geometry.multiply_adds(TRUNK).values()) // cone + 1
-    assert look.is_shared(TRUNK.input.size, enough, batch_size=2)
-    assert not look.is_shared(TRUNK.input.size, enough - 1, batch_size=2)
-    # A batch is as quick, and another size would compile anew.
-    assert not look.is_shared(TRUNK.input.size, enough, batch_size=enough)
-    assert not look.is_shared((77, 30), enough, batch_size=2)
+def counted(monkeypatch):
+    """How often images are run up as a whole, and how often cones are."""
+    counts, up = collections.Counter(), projection._up
+
+    def counting(net, kernels, params, images, *rest, **settings):
+        counts["whole" if len(images) == 1 else "cones"] += 1
+        return up(net, kernels, params, images, *rest, **settings)
+
+    monkeypatch.setattr(projection, "_up", counting)
+    return counts
+
+
+@pytest.mark.parametrize("room", [1 << 30, 0])
+def test_an_image_is_kept_for_later(trunk, monkeypatch, room):
+    params, images = trunk
+    monkeypatch.setattr(projection, "_KEPT", room)
+    best = {layer: everywhere(TRUNK, layer) for layer in ("b", "c")}
+    maps = {"b": [4, 0], "c": [0, 1, 3, 4]}
+    calls = [("b", [0, 4]), ("c", [3, 0]), ("c", [1, 4])]
+
+    def project_alone(layer, some):
+        return gallery.project(TRUNK, params, images, best, layer=layer, maps=some)
+
+    wanted = [project_alone(*call) for call in calls]
+    counts = counted(monkeypatch)
+    projector = gallery.Projector(TRUNK, params, images, best, maps, batch_size=2)
+    for call, want in zip(calls, wanted, strict=True):
+        for one, other in zip(projector.project(*call), want, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
+    # Without room an image is run up for every call, where that is worth it.
+    assert counts["whole"] == (1 if room else 2)
+
+
+def test_what_is_shared(trunk, monkeypatch):
+    params, images = trunk
+    costs = projection.of_a_unit(TRUNK, "c", "deconvnet")
+    enough = projection.climb(TRUNK, "deconvnet") // costs + 1
+    best = everywhere(TRUNK, "c")
+    own = np.flatnonzero(best.images[0] == 0)
+
+    def shared(maps, units, control=None):
+        some = jax.tree.map(lambda part: part[:, own[:units]], best)
+        counts = counted(monkeypatch)
+        gallery.Projector(
+            TRUNK,
+            params,
+            images,
+            {"c": some},
+            {"c": maps},
+            batch_size=2,
+            control=control,
+        ).project("c", maps)
+        return counts["whole"] > 0
+
+    assert enough <= len(own)
+    assert shared([0], enough)
+    assert not shared([0], enough - 1)
+    # A control looks at more of a trace than is kept.
+    assert not shared([0], enough, controls.centre_switches())

@@ -2,9 +2,11 @@
 
 XLA's convolution on CPU loses half its speed and more once its batch outgrows the
 cache, matrix products do not. Filters of 3 x 3 entries and stride 1 go by Winograd's
-F(2x2, 3x3) (Lavin & Gray 2016): 16 products give what takes 36 otherwise, and float32
-errors stay where a convolution's are, near 1e-6 of the largest value. All others
-go by patches and one product. Measured by `experiments.benchmark --bench=filters`.
+F(4x4, 3x3) (Lavin & Gray 2016): 36 products give what takes 144 otherwise. Its errors
+in float32 depend on the points it interpolates at (Barabasz et al. 2020): with 0, 1, -1,
+2 and -2 they are ten times a convolution's, with 0, 3/4, -3/4, 3/2 and -3/2 three
+times, about 2e-6 of the largest value. All other filters go by patches and one product.
+Measured by `experiments.benchmark --bench=filters`.
 """
 
 import dataclasses
@@ -18,15 +20,13 @@ from jax.custom_batching import custom_vmap
 
 from zf_jax.layers import Pair
 
-# F(2x2, 3x3), along one axis. Each of 4 turned entries of the input is entry FIRST of a
-# tile of 4, and SIGN times entry SECOND; FILTER turns 3 entries of the kernel, OUTPUT
-# the 4 products into 2 entries of the result.
-_FIRST, _SECOND, _SIGN = (0, 1, 2, 1), (2, 2, 1, 3), (-1, 1, -1, -1)
-_FILTER = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
-_OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))
+# The points of F(4x4, 3x3) are 0, the two of each pair, and infinity. A tile is 4 x 4
+# entries of the result, of 6 x 6 of the input.
+_NEAR, _FAR = 0.75, 1.5
+_TILE, _TURNED = 4, 6
 # Bytes of turned entries worked on together, and of turned kernels up to which that
 # helps: larger ones would be read from memory again for every block.
-_BLOCK, _MOST_FACTORS = 512 << 10, 4 << 20
+_BLOCK, _MOST_FACTORS = 1 << 20, 16 << 20
 
 
 @functools.partial(
@@ -37,7 +37,7 @@ class Prepared:
     """A kernel, prepared for `filter_maps`.
 
     Attributes:
-      factors: [16, C, maps] for 3 x 3 entries and stride 1, else [entries * C, maps].
+      factors: [36, C, maps] for 3 x 3 entries and stride 1, else [entries * C, maps].
       size: its rows and columns.
     """
 
@@ -50,10 +50,18 @@ def prepare(kernel: jax.Array, stride: Pair) -> Prepared:
     *size, channels, maps = kernel.shape
     if not _is_winograd(tuple(size), stride):
         return Prepared(kernel.reshape(-1, maps), tuple(size))
-    # Both axes at once: 16 sums of 9 entries each.
-    turn = jnp.asarray(np.kron(_FILTER, _FILTER), kernel.dtype)
+    # Both axes at once: 36 sums of 9 entries each.
+    turn = jnp.asarray(np.kron(_filter_turn(), _filter_turn()), kernel.dtype)
     turned = jnp.matmul(turn, kernel.reshape(9, -1), precision="highest")
-    return Prepared(turned.reshape(16, channels, maps), (3, 3))
+    return Prepared(turned.reshape(_TURNED**2, channels, maps), (3, 3))
+
+
+def _filter_turn() -> np.ndarray:
+    """[6, 3]: a filter's polynomial at the points, over what `_turn` leaves out."""
+    points = np.array([0, _NEAR, -_NEAR, _FAR, -_FAR])
+    apart = [np.prod(point - points[points != point]) for point in points]
+    at_points = points[:, None] ** np.arange(3) / np.array(apart)[:, None]
+    return np.concatenate([at_points, [[0, 0, 1]]])
 
 
 def _is_winograd(size: Pair, stride: Pair) -> bool:
@@ -130,8 +138,8 @@ def _winograd(x, factors, size: Pair, stride: Pair):
     height, across = _places(x, size, stride)
     if not x.size:
         return jnp.zeros((count, height, across, maps), x.dtype)
-    rows = -(-height // 2)
-    row = 16 * -(-across // 2) * max(channels, maps) * x.dtype.itemsize
+    rows = -(-height // _TILE)
+    row = _TURNED**2 * -(-across // _TILE) * max(channels, maps) * x.dtype.itemsize
     strips = -(-rows // min(rows, max(1, _BLOCK // row)))
     rows = -(-rows // strips)
     images = min(count, max(1, _BLOCK // (rows * row))) if strips == 1 else 1
@@ -139,56 +147,62 @@ def _winograd(x, factors, size: Pair, stride: Pair):
     if blocks == 1 or factors.size * factors.dtype.itemsize > _MOST_FACTORS:
         return _tiles(x, factors)
     # Whole blocks: what is filled up is computed and dropped.
-    more = -count % images, 2 * rows * strips - height
+    more = -count % images, _TILE * rows * strips - height
     x = jnp.pad(x, ((0, more[0]), (0, more[1]), (0, 0), (0, 0)))
 
     def block(number):
-        first = number // strips * images, number % strips * 2 * rows
-        cut = images, 2 * rows + 2, width, channels
+        first = number // strips * images, number % strips * _TILE * rows
+        cut = images, _TILE * rows + 2, width, channels
         return _tiles(lax.dynamic_slice(x, (*first, 0, 0), cut), factors)
 
     y = lax.map(block, jnp.arange(blocks))
-    return y.reshape(len(x), 2 * rows * strips, across, maps)[:count, :height]
+    return y.reshape(len(x), _TILE * rows * strips, across, maps)[:count, :height]
 
 
 def _tiles(x, factors):
-    """Tiles of 2 x 2 outputs: an odd row or column more is computed and dropped."""
+    """Whole tiles: rows and columns that are too many are computed and dropped."""
     height, width = _places(x, (3, 3), (1, 1))
-    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    rows, columns = -(-height // 2), -(-width // 2)
-    turned = _turned(_turned(x, rows, axis=1), columns, axis=2)
-    turned = turned.reshape(len(x), 4, rows, 4, columns, -1)
-    turned = turned.transpose(1, 3, 0, 2, 4, 5).reshape(16, -1, x.shape[-1])
+    rows, columns = -(-height // _TILE), -(-width // _TILE)
+    more = [(0, _TILE * n - m) for n, m in ((rows, height), (columns, width))]
+    x = jnp.pad(x, ((0, 0), *more, (0, 0)))
+    x = jnp.stack(_turn(_entries(x, rows, axis=1)))
+    x = jnp.stack(_turn(_entries(x, columns, axis=3)), axis=1)
+    turned = x.reshape(_TURNED**2, -1, x.shape[-1])
     products = jnp.einsum("ptc,pcd->ptd", turned, factors)
-    products = products.reshape(4, 4, len(x), rows, columns, -1)
-    lines = [_sum(row, products) for row in _OUTPUT]
-    y = [jnp.stack([_sum(row, line) for row in _OUTPUT], axis=3) for line in lines]
-    y = jnp.stack(y, axis=2).reshape(len(x), 2 * rows, 2 * columns, -1)
+    products = products.reshape(*x.shape[:-1], -1)
+    lines = [jnp.stack(_turn_back(line), axis=3) for line in _turn_back(products)]
+    y = jnp.stack(lines, axis=2)
+    y = y.reshape(-1, _TILE * rows, _TILE * columns, y.shape[-1])
     return y[:, :height, :width]
 
 
-def _turned(x, tiles: int, axis: int) -> jax.Array:
-    """The turned entries of all tiles along an axis, the first one of each first.
-
-    Index by index: XLA makes one loop of it, of slices it would make many.
-    """
-
-    def entries(which):
-        index = np.add.outer(which, 2 * np.arange(tiles)).ravel()
-        return jnp.take(x, index, axis=axis, mode="clip")
-
-    shape = [1] * x.ndim
-    shape[axis] = 4 * tiles
-    sign = np.repeat(np.array(_SIGN, x.dtype), tiles).reshape(shape)
-    return entries(_FIRST) + sign * entries(_SECOND)
+def _entries(x, tiles: int, axis: int) -> list[jax.Array]:
+    """The first entries of all tiles along an axis, the second ones, and so on."""
+    last = _TILE * (tiles - 1) + 1
+    return [lax.slice_in_dim(x, i, i + last, _TILE, axis=axis) for i in range(_TURNED)]
 
 
-def _sum(factors, arrays):
-    """Of arrays times 1, -1 or nothing."""
-    total = None
-    for factor, array in zip(factors, arrays, strict=True):
-        if factor == 1:
-            total = array if total is None else total + array
-        elif factor == -1:
-            total = -array if total is None else total - array
-    return total
+def _turn(d) -> list[jax.Array]:
+    """6 entries of the input, turned: for each point, those that vanish at no other."""
+    near, far = _NEAR**2, _FAR**2
+    even_near, odd_near = d[4] - far * d[2], _NEAR * (d[3] - far * d[1])
+    even_far, odd_far = d[4] - near * d[2], _FAR * (d[3] - near * d[1])
+    return [
+        near * far * d[0] - (near + far) * d[2] + d[4],
+        even_near + odd_near,
+        even_near - odd_near,
+        even_far + odd_far,
+        even_far - odd_far,
+        near * far * d[1] - (near + far) * d[3] + d[5],
+    ]
+
+
+def _turn_back(m) -> list[jax.Array]:
+    """6 products, turned into 4 entries of the result: powers of the points."""
+    near, near_odd, far, far_odd = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
+    return [
+        m[0] + near + far,
+        _NEAR * near_odd + _FAR * far_odd,
+        _NEAR**2 * near + _FAR**2 * far,
+        _NEAR**3 * near_odd + _FAR**3 * far_odd + m[5],
+    ]

@@ -1,6 +1,7 @@
-"""Parts of images and traces: what the units of a layer are computed from."""
+"""Parts of images and traces: what the units of a layer are projected from."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -59,60 +60,85 @@ def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
     return cut
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def cut_trace(net: Spec, whole: convnet.Trace, positions, inside, *, layer, rule):
-    """The traces of the units' cones, cut out of that of their image.
+def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
+    """What the deconvnet asks of a trace: the rest is left out, and so not computed.
 
     Args:
       net: the net up to the units' layer.
-      whole: the trace of one image, of the net's own size.
+      trace: of it.
+      rule: of the deconvnet. Its own asks for the switches alone, "guided" for where a
+        map is active too, "gradient" for the maps.
+    """
+    lower = [layer.name for layer in net.layers[:-1]]
+    switches = {n: trace.switches[n] for n in lower if n in trace.switches}
+    maps = {} if rule == "deconvnet" else trace.maps
+    if rule == "guided":
+        maps = {name: each > 0 for name, each in maps.items()}
+    return convnet.Trace(None, maps, {}, switches)
+
+
+def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
+    """A trace for the deconvnet, with zeros for what `kept` left out."""
+
+    def silent(shape: geometry.Shape) -> jax.Array:
+        return jnp.zeros((count, *shape))
+
+    shapes, images = geometry.shapes(net), trace.images
+    if images is None:
+        images = silent((*net.input.size, net.input.channels))
+    maps = {name: silent(each.maps) for name, each in shapes.items()}
+    outputs = {name: silent(each.output) for name, each in shapes.items()}
+    return convnet.Trace(images, maps | trace.maps, outputs, trace.switches)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer"))
+def cut_traces(
+    net: Spec, wholes: Sequence[convnet.Trace], positions, inside, *, layer
+) -> convnet.Trace:
+    """The traces of the units' cones, cut out of those of their images.
+
+    Args:
+      net: the net up to the units' layer.
+      wholes: N traces of one image each, of the net's own size, as `kept` leaves them.
       positions: [N, 2] int, of the units in their maps.
-      inside: of their cones, as `inside` gives it.
+      inside: of their cones, as `inside` gives it; None takes the traces as they are.
       layer: the units'.
-      rule: of the deconvnet, which tells what of the maps is wanted.
 
     Returns:
-      A `Trace` of N parts, as the cone's net gives it; outputs are zero.
+      A trace of N parts, as the cone's net gives it.
     """
-    cone, shapes = geometry.cone(net, layer), geometry.shapes(net)
-    count = len(positions)
+    lower = [each.name for each in net.layers[:-1]]
+    fields = None if inside is None else geometry.cone(net, layer)
+    last = geometry.shapes(net)[layer].maps
 
-    def part(array, field: geometry.Field):
-        *places, maps = array.shape[1:]
-        least, most = _reach(field, shapes[layer].maps)
-        padding = [
-            (max(0, -low), max(0, high - n))
-            for low, high, n in zip(least, most, places, strict=True)
-        ]
-        padded = jnp.pad(array[0], [*padding, (0, 0)])
+    def joined(arrays, field: geometry.Field | None) -> jax.Array:
+        if field is not None:
+            both = zip(arrays, positions, strict=True)
+            arrays = [_part(array, field, at, last) for array, at in both]
+        return jnp.concatenate(arrays)
 
-        def of_unit(position):
-            start = [
-                field.first(axis, position[axis]) + padding[axis][0] for axis in (0, 1)
-            ]
-            return lax.dynamic_slice(padded, (*start, 0), (*field.size, maps))
-
-        return lax.map(of_unit, positions)
-
-    maps = {layer: part(whole.maps[layer], geometry.Field((1, 1), (1, 1), (0, 0)))}
-    outputs, switches = {layer: maps[layer]}, {}
-    for name, field in cone.maps.items():
-        shape = count, *field.size, shapes[name].maps[-1]
-        # The deconvnet's rule asks for no more than the shape.
-        silent = jnp.zeros(shape, jnp.uint8)
-        maps[name] = silent if rule == "deconvnet" else part(whole.maps[name], field)
-    for name, field in cone.outputs.items():
-        shape = count, *field.size, shapes[name].output[-1]
-        outputs[name] = jnp.zeros(shape, jnp.uint8)
-        if name in whole.switches:
-            found = part(whole.switches[name], field)
-            switches[name] = inside.only(name, found)
-    images = part(whole.images, geometry.fields(net)[layer])
-    return convnet.Trace(images, maps, outputs, switches)
+    maps, switches = {}, {}
+    for name in wholes[0].maps.keys() & {*lower, layer}:
+        unit = geometry.Field((1, 1), (1, 1), (0, 0))
+        field = fields and fields.maps.get(name, unit)
+        maps[name] = joined([each.maps[name] for each in wholes], field)
+    for name in wholes[0].switches.keys() & {*lower}:
+        field = fields and fields.outputs[name]
+        found = joined([each.switches[name] for each in wholes], field)
+        switches[name] = found if inside is None else inside.only(name, found)
+    return convnet.Trace(None, maps, {}, switches)
 
 
-def _reach(field: geometry.Field, maps: geometry.Shape):
-    """The first entries that any unit of the maps sees, and the ends of the last."""
-    least = [field.first(axis, 0) for axis in (0, 1)]
-    most = [field.first(axis, maps[axis] - 1) + field.size[axis] for axis in (0, 1)]
-    return least, most
+def _part(array, field: geometry.Field, position, last: geometry.Shape) -> jax.Array:
+    """What the unit at `position` of the `last` maps sees of [1, H, W, C]."""
+    # The first entries that any unit sees, and the ends of what the last ones do.
+    padding = [
+        (
+            max(0, -field.first(axis, 0)),
+            max(0, field.first(axis, last[axis] - 1) + field.size[axis] - n),
+        )
+        for axis, n in enumerate(array.shape[1:3])
+    ]
+    padded = jnp.pad(array, [(0, 0), *padding, (0, 0)])
+    start = [field.first(axis, position[axis]) + padding[axis][0] for axis in (0, 1)]
+    return lax.dynamic_slice(padded, (0, *start, 0), (1, *field.size, array.shape[3]))

@@ -4,7 +4,8 @@ The strongest activations are gathered in one pass over a data set (`strongest.p
 then projected, each from its own cone of the net alone.
 """
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from zf_jax.spec import Spec
 
 __all__ = [
     "Pass",
+    "Projector",
     "Strongest",
     "gather",
     "merge",
@@ -34,15 +36,159 @@ __all__ = [
 ]
 
 
-# Batches of units of one image for which it is run up once.
-_TOGETHER = 16
+class Projector:
+    """Projects the strongest images of some layers' maps, layer by layer.
+
+    Only what a unit sees is run, up and down (`geometry.cone`), where that is less than
+    the image. An image that excites so many units that it is less work to run all of it
+    up once is kept for them all, in all layers.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
+        them.
+      best: what `strongest` gives, of the layers.
+      maps: which maps will be asked for, by layer; None stands for all.
+      rule: what the ReLU does on the way down.
+      batch_size: projections computed together. None takes what fits a budget.
+      control: what is changed before a unit is projected (`controls.py`).
+
+    Raises:
+      BadInput: an unknown layer or map.
+    """
+
+    def __init__(
+        self,
+        net: Spec,
+        params: dict,
+        images: Sequence[np.ndarray],
+        best: Mapping[str, Strongest],
+        maps: Mapping[str, Sequence[int] | None],
+        *,
+        rule: deconvnet.Rule = "deconvnet",
+        batch_size: int | None = None,
+        control: controls.Control | None = None,
+    ):
+        highest = max(maps, key=net.index)
+        self._net, self._params, self._images = net.upto(highest), params, images
+        self._settings = {"rule": rule, "control": control, "batch_size": batch_size}
+        self._best = {
+            layer: Strongest(*(np.asarray(part) for part in best[layer]))
+            for layer in maps
+        }
+        self._traces = projection.Traces(self._net, params, rule)
+        self._looks = {}
+        self._work = collections.Counter()
+        self._costs = {}
+        for layer, each in maps.items():
+            self._costs[layer] = projection.of_a_unit(net, layer, rule)
+            numbers = self._best[layer].images[self._chosen(layer, each)]
+            for number in numbers[numbers >= 0].tolist():
+                self._work[number] += self._costs[layer]
+
+    def project(
+        self, layer: str, maps: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The patches and projections of one of the layers, as `project` gives them.
+
+        Args:
+          layer: its name.
+          maps: some of its maps; None stands for all.
+        """
+        best = self._best[layer]
+        chosen = self._chosen(layer, maps)
+        rows, ranks = np.nonzero(best.images[chosen] >= 0)
+        if not len(rows):
+            raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
+        index = chosen[rows], ranks
+        units = projection.Units(
+            chosen[rows], best.positions[index], best.values[index]
+        )
+        field = geometry.fields(self._net)[layer]
+        size = tuple(map(min, field.size, self._net.input.size))
+        shape = *best.images[chosen].shape, *size, self._net.input.channels
+        patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
+
+        def project_batch(way, batch: list[tuple]) -> None:
+            numbers, images, seen = zip(*batch, strict=True)
+            now = units.at(list(numbers))
+            firsts, parts = way(seen, now)
+            for number, image, first, part, at in zip(
+                numbers, images, firsts, parts, now.positions, strict=False
+            ):
+                corner = [
+                    np.clip(field.first(axis, at[axis]), 0, max(0, n - size[axis]))
+                    for axis, n in enumerate(image.shape[:2])
+                ]
+                place = rows[number], ranks[number]
+                patches[place] = cones.cut(image, corner, size)
+                projections[place] = cones.cut(part, corner - first, size)
+
+        projection.at_once(project_batch, self._batches(layer, best.images[index]))
+        return patches, projections
+
+    def _batches(self, layer: str, which: np.ndarray) -> Iterator[tuple]:
+        """Ways to project, and batches of (unit's number, its image, what is seen).
+
+        By image, so that each is read once.
+
+        Args:
+          layer: the units'.
+          which: [N] int, their images' numbers.
+        """
+        look = self._look(layer)
+        waiting = {look.of_images: [], look.of_traces: []}
+        for number in np.unique(which).tolist():
+            image = np.asarray(self._images[number])
+            own = np.flatnonzero(which == number)
+            way, seen = look.of_images, image
+            if self._is_shared(number, image, len(own) * self._costs[layer]):
+                way, seen = look.of_traces, self._traces.of(number, image)
+            for unit in own.tolist():
+                waiting[way].append((unit, image, seen))
+                if len(waiting[way]) == look.batch_size:
+                    yield way, waiting[way]
+                    waiting[way] = []
+        yield from ((way, batch) for way, batch in waiting.items() if batch)
+
+    def _is_shared(self, number: int, image: np.ndarray, now: int) -> bool:
+        """Whether to run all of the image up, rather than cones of so much work now.
+
+        Images of other sizes than the net's own would each compile anew, and a control
+        looks at more than what is kept.
+        """
+        size = self._net.input.size
+        if self._settings["control"] is not None or image.shape[:2] != size:
+            return False
+        if number in self._traces:
+            return True
+        work = now if self._traces.is_full() else self._work[number]
+        return work > self._traces.cost
+
+    def _look(self, layer: str) -> projection.Look:
+        """The layer's, kept until another layer is looked at: its kernels are large."""
+        if layer not in self._looks:
+            look = projection.Look(self._net, self._params, layer, **self._settings)
+            self._looks = {layer: look}
+        return self._looks[layer]
+
+    def _chosen(self, layer: str, maps: Sequence[int] | None) -> np.ndarray:
+        count = len(self._best[layer].values)
+        chosen = np.arange(count) if maps is None else np.asarray(maps, int)
+        wrong = chosen[(chosen < 0) | (chosen >= count)]
+        if len(wrong):
+            raise BadInput(
+                f"map {wrong[0]}: {layer} of {self._net.name} has 0 to {count - 1}"
+            )
+        return chosen
 
 
 def project(
     net: Spec,
     params: dict,
     images: Sequence[np.ndarray],
-    best: Strongest | dict[str, Strongest],
+    best: Strongest | Mapping[str, Strongest],
     *,
     layer: str,
     maps: Sequence[int] | None = None,
@@ -52,9 +198,8 @@ def project(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The strongest images' patches and their projections, cut to what the unit sees.
 
-    Only what a unit sees is run, up and down (`geometry.cone`), where that is less than
-    the image; an image of many units is run up once for all of them. The result is what
-    `deconvnet.reconstruct` gives of the whole image.
+    A `Projector` for one layer. The result is what `deconvnet.reconstruct` gives of the
+    whole image, of a seed that holds the value that `best` has for the unit.
 
     A patch is as large as the receptive field, or as the net's input where that is
     smaller; at the border it is moved inside, so it still holds all the unit sees.
@@ -77,61 +222,10 @@ def project(
       image.
 
     Raises:
-      BadInput: an unknown layer or map.
+      BadInput: an unknown layer or map, or no image for any of the maps.
     """
-    net = net.upto(layer)
-    best = best[layer] if isinstance(best, dict) else best
-    values, indices, positions = (np.asarray(part) for part in best)
-    chosen = np.arange(len(values)) if maps is None else np.asarray(maps, int)
-    wrong = chosen[(chosen < 0) | (chosen >= len(values))]
-    if len(wrong):
-        raise BadInput(
-            f"map {wrong[0]}: {layer} of {net.name} has 0 to {len(values) - 1}"
-        )
-    rows, ranks = np.nonzero(indices[chosen] >= 0)
-    if not len(rows):
-        raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
-    field = geometry.fields(net)[layer]
-    size = tuple(map(min, field.size, net.input.size))
-    shape = (len(chosen), values.shape[1], *size, net.input.channels)
-    patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
-    look = projection.Look(net, params, layer, rule, control)
-    batch_size = batch_size or look.fitting()
-    # By image, so that each is read once.
-    order = np.argsort(indices[chosen[rows], ranks], kind="stable")
-
-    def project_batch(now: np.ndarray, seen: list[np.ndarray]) -> None:
-        index = chosen[rows[now]], ranks[now]
-        project = look.of_one if len(now) > batch_size else look.of_several
-        firsts, parts = project(seen, index[0], positions[index], batch_size)
-        for row, rank, image, first, part, at in zip(
-            rows[now], ranks[now], seen, firsts, parts, positions[index], strict=True
-        ):
-            corner = [
-                np.clip(field.first(axis, at[axis]), 0, max(0, n - size[axis]))
-                for axis, n in enumerate(image.shape[:2])
-            ]
-            patches[row, rank] = cones.cut(image, corner, size)
-            projections[row, rank] = cones.cut(part, corner - first, size)
-
-    def batches():
-        which = indices[chosen[rows[order]], ranks[order]]
-        units, seen = [], []
-        for number in np.unique(which):
-            own, image = order[which == number], np.asarray(images[number])
-            if look.is_shared(image.shape[:2], len(own), batch_size):
-                for start in range(0, len(own), _TOGETHER * batch_size):
-                    now = own[start : start + _TOGETHER * batch_size]
-                    yield now, [image] * len(now)
-                continue
-            for unit in own:
-                units.append(unit)
-                seen.append(image)
-                if len(units) == batch_size:
-                    yield np.array(units), seen
-                    units, seen = [], []
-        if units:
-            yield np.array(units), seen
-
-    projection.at_once(project_batch, batches())
-    return patches, projections
+    net.index(layer)
+    best = {layer: best} if isinstance(best, Strongest) else best
+    settings = {"rule": rule, "batch_size": batch_size, "control": control}
+    projector = Projector(net, params, images, best, {layer: maps}, **settings)
+    return projector.project(layer, maps)

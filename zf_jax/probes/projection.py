@@ -1,4 +1,10 @@
-"""Units of one layer back to pixels, each from its own cone of the net alone."""
+"""Units of one layer back to pixels, each from its own cone of the net alone.
+
+Up and down are two compiled calls: in one, XLA computes the switches anew for every
+place of their windows rather than keep them. Up, every bit counts: where two entries of
+a window are nearly equal, a rounding decides which of them is the winner. Down, matrix
+products do.
+"""
 
 import collections
 import concurrent.futures
@@ -6,13 +12,15 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zf_jax import convnet, deconvnet, geometry
-from zf_jax.layers import Dense, Pair
+from zf_jax.layers import Dense, Pool
 from zf_jax.probes import cones
 from zf_jax.spec import Spec
 from zf_jax.transforms import ahead
@@ -23,6 +31,8 @@ _BUDGET = 512 << 20
 _MOST = {"cpu": 4}
 _MOST_ACCELERATOR = 64
 _MOST_THREADS = 8
+# Bytes of whole images' traces that are kept.
+_KEPT = 1 << 30
 
 
 def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
@@ -45,128 +55,171 @@ def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
             each.result()
 
 
+class Units(NamedTuple):
+    """Units of one layer.
+
+    Attributes:
+      channels: [N] int, their maps.
+      positions: [N, 2] int, where in the maps they stand.
+      values: [N] float32, what is projected from there.
+    """
+
+    channels: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray
+
+    def at(self, index) -> "Units":
+        """Some of them."""
+        return Units(*(part[index] for part in self))
+
+
+def smallest(net: Spec, layer: str) -> geometry.Cone | None:
+    """The cone of a layer's units; None where all of an image is no more work."""
+    net = net.upto(layer)
+    if any(isinstance(each.filter, Dense) for each in net.layers):
+        return None
+    cone = geometry.cone(net, layer)
+    own, whole = (sum(geometry.multiply_adds(n).values()) for n in (cone.net, net))
+    return cone if own < whole else None
+
+
+def of_a_unit(net: Spec, layer: str, rule) -> int:
+    """`climb` of a unit alone."""
+    cone = smallest(net, layer)
+    return climb(cone.net if cone else net.upto(layer), rule)
+
+
+def climb(net: Spec, rule) -> int:
+    """Multiply-adds on the way up, which ends where the rule asks no more of it."""
+    costs = list(geometry.multiply_adds(net).values())
+    if rule != "deconvnet":
+        return sum(costs)
+    pooled = [
+        number
+        for number, layer in enumerate(net.layers[:-1], start=1)
+        if any(isinstance(op, Pool) for op in layer.tail)
+    ]
+    return sum(costs[: max(pooled, default=0)])
+
+
+class Traces:
+    """Whole images of the net's own size, run up once for all their units.
+
+    Attributes:
+      cost: multiply-adds of one.
+    """
+
+    def __init__(self, net: Spec, params: dict, rule):
+        self.cost = climb(net, rule)
+        self._net, self._params, self._rule = net, params, rule
+        self._kernels, self._kept, self._bytes = None, {}, 0
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._kept
+
+    def is_full(self) -> bool:
+        """Whether no more images will be kept."""
+        return self._bytes >= _KEPT
+
+    def of(self, number: int, image: np.ndarray) -> convnet.Trace:
+        """What the deconvnet asks of image `number`, [H, W, C]."""
+        if number in self._kept:
+            return self._kept[number]
+        given = self._params, image[None], None
+        if self._kernels is None:
+            self._kernels = _prepare_up(self._net, *given, keep=self._rule)
+        trace = _up(self._net, self._kernels, *given, keep=self._rule)
+        if not self.is_full():
+            self._kept[number] = trace
+            self._bytes += sum(leaf.nbytes for leaf in jax.tree.leaves(trace))
+        return trace
+
+
 class Look:
-    """Projects units of one layer, from their cones or from whole images."""
+    """Projects units of one layer, a batch at a time.
 
-    def __init__(self, net: Spec, params: dict, layer: str, rule, control):
-        self._net, self._layer, self._rule, self._control = net, layer, rule, control
-        self._params = {each.name: params[each.name] for each in net.layers}
-        self._kernels = None
-        self._cone = None
-        if not any(isinstance(each.filter, Dense) for each in net.layers):
-            self._cone = geometry.cone(net, layer)
-        self._whole = self._cone is None or self._cost(net) <= self._cost(
-            self._cone.net
-        )
+    Both ways give the first pixels [N, 2] of what was projected, and the projections.
+    What a batch lacks is filled up with its last unit, so that nothing recompiles.
+    """
 
-    @staticmethod
-    def _cost(net: Spec) -> int:
-        return sum(geometry.multiply_adds(net).values())
+    def __init__(
+        self, net: Spec, params: dict, layer: str, rule, control, batch_size: int | None
+    ):
+        self._net, self._layer, self._rule = net.upto(layer), layer, rule
+        self._params = {each.name: params[each.name] for each in self._net.layers}
+        self._control, self._keep = control, rule if control is None else None
+        self._cone = smallest(net, layer)
+        self._ups = self._downs = None
+        self.batch_size = batch_size or self._fitting()
 
-    def fitting(self) -> int:
-        """How many units' maps fit the budget."""
-        net = self._net if self._whole else self._cone.net
-        maps = geometry.shapes(net).values()
+    def _fitting(self) -> int:
+        maps = geometry.shapes(self._cone.net if self._cone else self._net).values()
         entries = sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
         most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
         return max(1, min(most, _BUDGET // (4 * entries)))
 
-    def is_shared(self, size: Pair, units: int, batch_size: int) -> bool:
-        """Whether so many units of an image are worth running all of it up once.
-
-        Images of other sizes than the net's own would each compile anew.
-        """
-        if self._whole or tuple(size) != self._net.input.size:
-            return False
-        alone = units * self._cost(self._cone.net)
-        return units > batch_size and alone > self._cost(self._net)
-
-    def of_one(self, images, channels, positions, batch_size: int):
-        """`of_several` units of one image, which is run up once, as a whole."""
-        net, whole, parts = self._cone.net, None, []
-        size, colours = net.input.size, net.input.channels
-        of = {"layer": self._layer, "rule": self._rule}
-        for start in range(0, len(channels), batch_size):
-            now = np.minimum(start + np.arange(batch_size), len(channels) - 1)
-            inside = cones.inside(
-                self._net,
-                self._cone,
-                [self._net.input.size] * batch_size,
-                positions[now],
-            )
-            at = np.zeros_like(positions[now])
-            unit = channels[now], at, inside, self._control
-            if whole is None:
-                # Kernels are the same whatever is filtered.
-                silent = np.zeros((batch_size, *size, colours), np.float32)
-                up, down = self._prepared(net, silent, inside, *unit)
-                whole = _up(self._net, up, self._params, images[0][None], None)
-            trace = cones.cut_trace(self._net, whole, positions[now], inside, **of)
-            parts.append(_down(net, down, self._params, trace, *unit, **of))
-        parts = np.concatenate([np.asarray(each) for each in parts])
-        return self._firsts(positions), parts[: len(channels)]
-
-    def of_several(self, images, channels, positions, batch_size: int):
-        """Up to a batch of units, each from its own cone.
-
-        Returns:
-          The first pixels [N, 2] of what was projected, and the projections.
-        """
-        count = len(images)
-        # The last batch is filled up with its last unit, so that nothing recompiles.
-        filled = np.minimum(np.arange(batch_size), count - 1)
-        images = [images[i] for i in filled]
-        channels, positions = channels[filled], positions[filled]
+    def of_images(self, images: Sequence[np.ndarray], units: Units):
+        """Each unit runs up the part of its image that it sees."""
+        images, filled = self._filled(images, units)
         sizes = [image.shape[:2] for image in images]
-        own = set(sizes) == {self._net.input.size}
-        if self._cone is None or (self._whole and own):
-            firsts, inside = np.zeros((batch_size, 2), int), None
-            net, at = self._net, positions
-        else:
-            firsts = self._firsts(positions)
+        net, firsts, inside = self._framed(sizes, filled.positions)
+        if inside is not None:
             images = [
-                cones.cut(image, first, self._cone.net.input.size)
+                cones.cut(image, first, net.input.size)
                 for image, first in zip(images, firsts, strict=True)
             ]
-            inside = cones.inside(self._net, self._cone, sizes, positions)
-            net, at = self._cone.net, np.zeros_like(positions)
-        seen = np.stack(images), inside
-        unit = channels, at, inside, self._control
-        of = {"layer": self._layer, "rule": self._rule}
-        up, down = self._prepared(net, *seen, *unit)
-        trace = _up(net, up, self._params, *seen)
-        parts = _down(net, down, self._params, trace, *unit, **of)
-        return firsts[:count], np.asarray(parts)[:count]
+        given = self._params, np.stack(images), inside
+        if self._ups is None:
+            self._ups = _prepare_up(net, *given, keep=self._keep)
+        trace = _up(net, self._ups, *given, keep=self._keep)
+        return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
 
-    def _prepared(self, net: Spec, *given):
-        """The kernels of both ways, the same for cones and whole images."""
-        if self._kernels is None:
-            of = {"layer": self._layer, "rule": self._rule}
-            self._kernels = _prepare(net, self._params, *given, **of)
-        return self._kernels
+    def of_traces(self, traces: Sequence[convnet.Trace], units: Units):
+        """Each unit takes its part of its image's trace, which `Traces` has."""
+        traces, filled = self._filled(traces, units)
+        sizes = [self._net.input.size] * len(traces)
+        net, firsts, inside = self._framed(sizes, filled.positions)
+        of = filled.positions, inside
+        trace = cones.cut_traces(self._net, traces, *of, layer=self._layer)
+        return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
 
-    def _firsts(self, positions: np.ndarray) -> np.ndarray:
-        """The first row and column that each unit sees, [N, 2]."""
+    def _filled(self, given: Sequence, units: Units):
+        filled = np.minimum(np.arange(self.batch_size), len(given) - 1)
+        return [given[n] for n in filled], units.at(filled)
+
+    def _framed(self, sizes, positions: np.ndarray):
+        """The net that is run, where it begins in each image, and what is inside."""
+        own = set(sizes) == {self._net.input.size}
+        if self._cone is None and own:
+            return self._net, np.zeros((len(sizes), 2), int), None
+        cone = self._cone or geometry.cone(self._net, self._layer)
         field = geometry.fields(self._net)[self._layer]
-        return np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
+        firsts = np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
+        return cone.net, firsts, cones.inside(self._net, cone, sizes, positions)
+
+    def _down(self, net: Spec, trace, units: Units, inside) -> np.ndarray:
+        if inside is not None:
+            units = units._replace(positions=np.zeros_like(units.positions))
+        given = self._params, trace, units, inside, self._control
+        of = {"layer": self._layer, "rule": self._rule}
+        if self._downs is None:
+            self._downs = _prepare_down(net, *given, **of)
+        return np.asarray(_down(net, self._downs, *given, **of))
 
 
-# Up and down are two compiled calls: in one, XLA computes the switches anew for every
-# place of their windows rather than keep them. Up, every bit counts: where two entries
-# of a window are nearly equal, a rounding decides which of them is the winner. Down,
-# matrix products do.
+def _climb(net: Spec, keep, params, images, inside) -> convnet.Trace:
+    """The trace, or if a rule is given what that asks of it."""
+    model = convnet.ConvNet(net)
+    _, trace = model.apply({"params": params}, images, inside=inside)
+    return cones.kept(net, trace, keep) if keep else trace
 
 
-def _climb(net: Spec, params, images, inside) -> convnet.Trace:
-    return convnet.ConvNet(net).apply({"params": params}, images, inside=inside)[1]
-
-
-def _descend(
-    net: Spec, layer, rule, params, trace, channels, positions, inside, control
-):
-    maps = trace.maps[layer]
-    at = positions if maps.ndim == 4 else None
-    seed = deconvnet.isolate(maps, channel=channels, position=at)
+def _descend(net: Spec, layer, rule, params, trace, units: Units, inside, control):
+    count = len(units.channels)
+    trace = cones.filled(net, trace, count)
+    seed = jnp.zeros(trace.maps[layer].shape)
+    places = tuple(units.positions.T) if seed.ndim == 4 else ()
+    seed = seed.at[(jnp.arange(count), *places, units.channels)].set(units.values)
     if control is not None:
         params, seed, trace = control(
             net, params, seed, trace, layer=layer, inside=inside
@@ -176,8 +229,8 @@ def _descend(
     )
 
 
-def _way_up(net: Spec, *given) -> ahead.Split:
-    return ahead.split(functools.partial(_climb, net), *given)
+def _way_up(net: Spec, keep, *given) -> ahead.Split:
+    return ahead.split(functools.partial(_climb, net, keep), *given)
 
 
 def _way_down(net: Spec, layer: str, rule, *given) -> ahead.Split:
@@ -185,18 +238,22 @@ def _way_down(net: Spec, layer: str, rule, *given) -> ahead.Split:
     return ahead.split(descend, *given, products=True)
 
 
+# The kernels of either way, which all batches have in common, cones or whole images.
+
+
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def _prepare_up(net: Spec, params, *given, keep):
+    return _way_up(net, keep, params, *given).prepare(params)
+
+
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def _prepare(net: Spec, params, images, inside, *rest, layer, rule):
-    """The kernels of both ways, which all batches have in common."""
-    up = _way_up(net, params, images, inside)
-    trace = jax.eval_shape(functools.partial(_climb, net), params, images, inside)
-    down = _way_down(net, layer, rule, params, trace, *rest)
-    return up.prepare(params), down.prepare(params)
+def _prepare_down(net: Spec, params, *given, layer, rule):
+    return _way_down(net, layer, rule, params, *given).prepare(params)
 
 
-@functools.partial(jax.jit, static_argnames="net")
-def _up(net: Spec, kernels, *given):
-    return _way_up(net, *given).apply(kernels, *given)
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def _up(net: Spec, kernels, *given, keep):
+    return _way_up(net, keep, *given).apply(kernels, *given)
 
 
 @functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
