@@ -91,7 +91,9 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(index), (count, len(sizes)))
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "contrast"))
+@functools.partial(
+    jax.jit, static_argnames=("net", "layer", "rule", "contrast", "down_to")
+)
 def reconstruct(
     net: Spec,
     params: dict,
@@ -102,6 +104,7 @@ def reconstruct(
     rule: Rule = "deconvnet",
     contrast: Contrast | None = None,
     inside: Inside | None = None,
+    down_to: str | None = None,
 ) -> jax.Array:
     """Projects a layer's activations down to pixels.
 
@@ -117,14 +120,19 @@ def reconstruct(
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
       inside: for the net of a cone, as in `ConvNet`.
+      down_to: a lower layer to stop at: gives what arrives at its maps, which is the
+        seed to go on with from there.
 
     Returns:
       [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
 
     Raises:
-      BadInput: an unknown layer, rule or contrast, or a seed of another shape.
+      BadInput: an unknown layer, rule or contrast, a layer to stop at that is not
+        lower, or a seed of another shape.
     """
-    last = net.index(layer)
+    last, stop = net.index(layer), -1 if down_to is None else net.index(down_to)
+    if stop > last:
+        raise BadInput(f"down_to {down_to!r}: not below {layer}")
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
     if contrast not in (contrasts := ("identity", "gradient", None)):
@@ -141,6 +149,8 @@ def reconstruct(
         each = net.layers[index]
         if index < last:
             signal = _tail_down(each, signal, trace, contrast)
+        if index == stop:
+            break
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
-from zf_jax.probes import controls, gallery, projection
+from zf_jax.probes import controls, gallery, projection, ways
 from zf_jax.spec import Input, Spec
 
 NET = Spec(
@@ -485,13 +485,13 @@ def test_units_that_share_an_image(trunk, layer, rule, monkeypatch):
 
 def counted(monkeypatch):
     """How often images are run up as a whole, and how often cones are."""
-    counts, up = collections.Counter(), projection._up
+    counts, up = collections.Counter(), ways.up
 
     def counting(net, kernels, params, images, *rest, **settings):
         counts["whole" if len(images) == 1 else "cones"] += 1
         return up(net, kernels, params, images, *rest, **settings)
 
-    monkeypatch.setattr(projection, "_up", counting)
+    monkeypatch.setattr(ways, "up", counting)
     return counts
 
 

@@ -3,10 +3,10 @@
 XLA's convolution on CPU loses half its speed and more once its batch outgrows the
 cache, matrix products do not. Filters of 3 x 3 entries and stride 1 go by Winograd's
 F(4x4, 3x3) (Lavin & Gray 2016): 36 products give what takes 144 otherwise. Its errors
-in float32 depend on the points it interpolates at (Barabasz et al. 2020): with 0, 1, -1,
-2 and -2 they are ten times a convolution's, with 0, 3/4, -3/4, 3/2 and -3/2 three
-times, about 2e-6 of the largest value. All other filters go by patches and one product.
-Measured by `experiments.benchmark --bench=filters`.
+in float32 depend on the points it interpolates at (Barabasz et al. 2020). With 0, 1,
+-1, 2 and -2 they are ten times a convolution's; with 0, 3/4, -3/4, 3/2 and -3/2 they
+are three times, some 2e-6 of the largest value. All other filters go by patches and one
+product. Measured by `experiments.benchmark --bench=filters`.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ from zf_jax.layers import Pair
 # entries of the result, of 6 x 6 of the input.
 _NEAR, _FAR = 0.75, 1.5
 _TILE, _TURNED = 4, 6
-# Bytes of turned entries worked on together, and of turned kernels up to which that
-# helps: larger ones would be read from memory again for every block.
-_BLOCK, _MOST_FACTORS = 1 << 20, 16 << 20
+# Bytes of turned entries worked on together: what fits the cache, but no less than half
+# of the turned kernel, which is read again for every block.
+_BLOCK = 1 << 20
 
 
 @functools.partial(
@@ -138,13 +138,14 @@ def _winograd(x, factors, size: Pair, stride: Pair):
     height, across = _places(x, size, stride)
     if not x.size:
         return jnp.zeros((count, height, across, maps), x.dtype)
+    block_bytes = max(_BLOCK, factors.size * factors.dtype.itemsize // 2)
     rows = -(-height // _TILE)
     row = _TURNED**2 * -(-across // _TILE) * max(channels, maps) * x.dtype.itemsize
-    strips = -(-rows // min(rows, max(1, _BLOCK // row)))
+    strips = -(-rows // min(rows, max(1, block_bytes // row)))
     rows = -(-rows // strips)
-    images = min(count, max(1, _BLOCK // (rows * row))) if strips == 1 else 1
+    images = min(count, max(1, block_bytes // (rows * row))) if strips == 1 else 1
     blocks = -(-count // images) * strips
-    if blocks == 1 or factors.size * factors.dtype.itemsize > _MOST_FACTORS:
+    if blocks == 1:
         return _tiles(x, factors)
     # Whole blocks: what is filled up is computed and dropped.
     more = -count % images, _TILE * rows * strips - height

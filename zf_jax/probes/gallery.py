@@ -11,7 +11,7 @@ import numpy as np
 
 from zf_jax import deconvnet, geometry
 from zf_jax.errors import BadInput
-from zf_jax.probes import cones, controls, projection
+from zf_jax.probes import cones, controls, projection, ways
 from zf_jax.probes.strongest import (
     Pass,
     Strongest,
@@ -77,7 +77,7 @@ class Projector:
             layer: Strongest(*(np.asarray(part) for part in best[layer]))
             for layer in maps
         }
-        self._traces = projection.Traces(self._net, params, rule)
+        self._climbs = projection.Climbs(self._net, params, rule)
         self._looks = {}
         self._work = collections.Counter()
         self._costs = {}
@@ -102,9 +102,7 @@ class Projector:
         if not len(rows):
             raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
         index = chosen[rows], ranks
-        units = projection.Units(
-            chosen[rows], best.positions[index], best.values[index]
-        )
+        units = ways.Units(chosen[rows], best.positions[index], best.values[index])
         field = geometry.fields(self._net)[layer]
         size = tuple(map(min, field.size, self._net.input.size))
         shape = *best.images[chosen].shape, *size, self._net.input.channels
@@ -138,13 +136,13 @@ class Projector:
           which: [N] int, their images' numbers.
         """
         look = self._look(layer)
-        waiting = {look.of_images: [], look.of_traces: []}
+        waiting = {look.of_images: [], look.of_climbs: []}
         for number in np.unique(which).tolist():
             image = np.asarray(self._images[number])
             own = np.flatnonzero(which == number)
             way, seen = look.of_images, image
             if self._is_shared(number, image, len(own) * self._costs[layer]):
-                way, seen = look.of_traces, self._traces.of(number, image)
+                way, seen = look.of_climbs, self._climbs.of(number, image)
             for unit in own.tolist():
                 waiting[way].append((unit, image, seen))
                 if len(waiting[way]) == look.batch_size:
@@ -161,10 +159,10 @@ class Projector:
         size = self._net.input.size
         if self._settings["control"] is not None or image.shape[:2] != size:
             return False
-        if number in self._traces:
+        if number in self._climbs:
             return True
-        work = now if self._traces.is_full() else self._work[number]
-        return work > self._traces.cost
+        work = now if self._climbs.is_full() else self._work[number]
+        return work > self._climbs.cost
 
     def _look(self, layer: str) -> projection.Look:
         """The layer's, kept until another layer is looked at: its kernels are large."""

@@ -1,34 +1,25 @@
-"""Units of one layer back to pixels, each from its own cone of the net alone.
-
-Up and down are two compiled calls: in one, XLA computes the switches anew for every
-place of their windows rather than keep them. Up, every bit counts: where two entries of
-a window are nearly equal, a rounding decides which of them is the winner. Down, matrix
-products do.
-"""
+"""Units of one layer back to pixels, each from its own cone of the net alone."""
 
 import collections
 import concurrent.futures
-import functools
 import itertools
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from zf_jax import convnet, deconvnet, geometry
+from zf_jax import convnet, geometry
 from zf_jax.layers import Dense, Pool
-from zf_jax.probes import cones
+from zf_jax.probes import cones, ways
 from zf_jax.spec import Spec
-from zf_jax.transforms import ahead
 
 # Bytes that the maps of the projections computed together may take, and how many there
 # are at the most: on a CPU, what stays in its cache (`--bench=projection`).
 _BUDGET = 512 << 20
-_MOST = {"cpu": 4}
+_MOST = {"cpu": 8}
 _MOST_ACCELERATOR = 64
 _MOST_THREADS = 8
 # Bytes of whole images' traces that are kept.
@@ -53,24 +44,6 @@ def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
             begun.append(pool.submit(work, *batch))
         for each in begun:
             each.result()
-
-
-class Units(NamedTuple):
-    """Units of one layer.
-
-    Attributes:
-      channels: [N] int, their maps.
-      positions: [N, 2] int, where in the maps they stand.
-      values: [N] float32, what is projected from there.
-    """
-
-    channels: np.ndarray
-    positions: np.ndarray
-    values: np.ndarray
-
-    def at(self, index) -> "Units":
-        """Some of them."""
-        return Units(*(part[index] for part in self))
 
 
 def smallest(net: Spec, layer: str) -> geometry.Cone | None:
@@ -102,7 +75,22 @@ def climb(net: Spec, rule) -> int:
     return sum(costs[: max(pooled, default=0)])
 
 
-class Traces:
+class Climb:
+    """An image that is run up once, when its trace is first asked for."""
+
+    def __init__(self, run: Callable[[np.ndarray], convnet.Trace], image: np.ndarray):
+        self._run, self._image, self._trace = run, image, None
+        self._lock = threading.Lock()
+
+    def trace(self) -> convnet.Trace:
+        """What the deconvnet asks of the image; from any thread."""
+        with self._lock:
+            if self._trace is None:
+                self._trace, self._image = self._run(self._image), None
+            return self._trace
+
+
+class Climbs:
     """Whole images of the net's own size, run up once for all their units.
 
     Attributes:
@@ -121,18 +109,22 @@ class Traces:
         """Whether no more images will be kept."""
         return self._bytes >= _KEPT
 
-    def of(self, number: int, image: np.ndarray) -> convnet.Trace:
-        """What the deconvnet asks of image `number`, [H, W, C]."""
+    def of(self, number: int, image: np.ndarray) -> Climb:
+        """Of image `number`, [H, W, C]: kept for later while there is room."""
         if number in self._kept:
             return self._kept[number]
+        found = Climb(self._run, image)
+        if not self.is_full():
+            self._kept[number] = found
+        return found
+
+    def _run(self, image: np.ndarray) -> convnet.Trace:
         given = self._params, image[None], None
         if self._kernels is None:
-            self._kernels = _prepare_up(self._net, *given, keep=self._rule)
-        trace = _up(self._net, self._kernels, *given, keep=self._rule)
-        if not self.is_full():
-            self._kept[number] = trace
-            self._bytes += sum(leaf.nbytes for leaf in jax.tree.leaves(trace))
-        return trace
+            self._kernels = ways.prepare_up(self._net, *given, keep=self._rule)
+        trace = ways.up(self._net, self._kernels, *given, keep=self._rule)
+        self._bytes += sum(leaf.nbytes for leaf in jax.tree.leaves(trace))
+        return jax.block_until_ready(trace)
 
 
 class Look:
@@ -158,7 +150,7 @@ class Look:
         most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
         return max(1, min(most, _BUDGET // (4 * entries)))
 
-    def of_images(self, images: Sequence[np.ndarray], units: Units):
+    def of_images(self, images: Sequence[np.ndarray], units: ways.Units):
         """Each unit runs up the part of its image that it sees."""
         images, filled = self._filled(images, units)
         sizes = [image.shape[:2] for image in images]
@@ -170,20 +162,21 @@ class Look:
             ]
         given = self._params, np.stack(images), inside
         if self._ups is None:
-            self._ups = _prepare_up(net, *given, keep=self._keep)
-        trace = _up(net, self._ups, *given, keep=self._keep)
+            self._ups = ways.prepare_up(net, *given, keep=self._keep)
+        trace = ways.up(net, self._ups, *given, keep=self._keep)
         return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
 
-    def of_traces(self, traces: Sequence[convnet.Trace], units: Units):
-        """Each unit takes its part of its image's trace, which `Traces` has."""
-        traces, filled = self._filled(traces, units)
+    def of_climbs(self, climbs: Sequence[Climb], units: ways.Units):
+        """Each unit takes its part of the trace of its image, of the net's own size."""
+        climbs, filled = self._filled(climbs, units)
+        traces = [each.trace() for each in climbs]
         sizes = [self._net.input.size] * len(traces)
         net, firsts, inside = self._framed(sizes, filled.positions)
         of = filled.positions, inside
         trace = cones.cut_traces(self._net, traces, *of, layer=self._layer)
         return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
 
-    def _filled(self, given: Sequence, units: Units):
+    def _filled(self, given: Sequence, units: ways.Units):
         filled = np.minimum(np.arange(self.batch_size), len(given) - 1)
         return [given[n] for n in filled], units.at(filled)
 
@@ -197,65 +190,11 @@ class Look:
         firsts = np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
         return cone.net, firsts, cones.inside(self._net, cone, sizes, positions)
 
-    def _down(self, net: Spec, trace, units: Units, inside) -> np.ndarray:
+    def _down(self, net: Spec, trace, units: ways.Units, inside) -> np.ndarray:
         if inside is not None:
             units = units._replace(positions=np.zeros_like(units.positions))
         given = self._params, trace, units, inside, self._control
         of = {"layer": self._layer, "rule": self._rule}
         if self._downs is None:
-            self._downs = _prepare_down(net, *given, **of)
-        return np.asarray(_down(net, self._downs, *given, **of))
-
-
-def _climb(net: Spec, keep, params, images, inside) -> convnet.Trace:
-    """The trace, or if a rule is given what that asks of it."""
-    model = convnet.ConvNet(net)
-    _, trace = model.apply({"params": params}, images, inside=inside)
-    return cones.kept(net, trace, keep) if keep else trace
-
-
-def _descend(net: Spec, layer, rule, params, trace, units: Units, inside, control):
-    count = len(units.channels)
-    trace = cones.filled(net, trace, count)
-    seed = jnp.zeros(trace.maps[layer].shape)
-    places = tuple(units.positions.T) if seed.ndim == 4 else ()
-    seed = seed.at[(jnp.arange(count), *places, units.channels)].set(units.values)
-    if control is not None:
-        params, seed, trace = control(
-            net, params, seed, trace, layer=layer, inside=inside
-        )
-    return deconvnet.reconstruct(
-        net, params, seed, trace, layer=layer, rule=rule, inside=inside
-    )
-
-
-def _way_up(net: Spec, keep, *given) -> ahead.Split:
-    return ahead.split(functools.partial(_climb, net, keep), *given)
-
-
-def _way_down(net: Spec, layer: str, rule, *given) -> ahead.Split:
-    descend = functools.partial(_descend, net, layer, rule)
-    return ahead.split(descend, *given, products=True)
-
-
-# The kernels of either way, which all batches have in common, cones or whole images.
-
-
-@functools.partial(jax.jit, static_argnames=("net", "keep"))
-def _prepare_up(net: Spec, params, *given, keep):
-    return _way_up(net, keep, params, *given).prepare(params)
-
-
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def _prepare_down(net: Spec, params, *given, layer, rule):
-    return _way_down(net, layer, rule, params, *given).prepare(params)
-
-
-@functools.partial(jax.jit, static_argnames=("net", "keep"))
-def _up(net: Spec, kernels, *given, keep):
-    return _way_up(net, keep, *given).apply(kernels, *given)
-
-
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def _down(net: Spec, kernels, *given, layer, rule):
-    return _way_down(net, layer, rule, *given).apply(kernels, *given)
+            self._downs = ways.prepare_down(net, *given, **of)
+        return np.asarray(ways.down(net, self._downs, *given, **of))

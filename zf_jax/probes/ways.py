@@ -1,0 +1,161 @@
+"""Up a net and down again, compiled for batches of units.
+
+Up and down are two calls: in one, XLA computes the switches anew for every place of
+their windows rather than keep them. Up, every bit counts: where two entries of a window
+are nearly equal, a rounding decides which of them is the winner. Down, matrix products
+do. Kernels, which all batches have in common, are made ready beforehand.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from zf_jax import convnet, deconvnet, geometry
+from zf_jax.probes import cones
+from zf_jax.spec import Spec
+from zf_jax.transforms import ahead
+
+# Bytes of a unit's maps from which units go down one by one on a CPU: a batch of such
+# maps outgrows the cache.
+_LARGE = 1 << 20
+
+
+class Units(NamedTuple):
+    """Units of one layer.
+
+    Attributes:
+      channels: [N] int, their maps.
+      positions: [N, 2] int, where in the maps they stand.
+      values: [N] float32, what is projected from there.
+    """
+
+    channels: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray
+
+    def at(self, index) -> "Units":
+        """Some of them."""
+        return Units(*(part[index] for part in self))
+
+
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def prepare_up(net: Spec, params, images, inside, *, keep):
+    """The kernels for `up`."""
+    return _way_up(net, keep, params, images, inside).prepare(params)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def up(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trace:
+    """The trace of images, or of parts of them.
+
+    Args:
+      net: what is run.
+      kernels: from `prepare_up`, for any number and size of images.
+      params: the net's.
+      images: [N, H, W, C].
+      inside: for the net of a cone, what is no padding.
+      keep: the rule that the trace is for (`cones.kept`); None keeps all of it.
+    """
+    way = _way_up(net, keep, params, images, inside)
+    return way.apply(kernels, params, images, inside)
+
+
+def _way_up(net: Spec, keep, *given) -> ahead.Split:
+    def climb(params, images, inside):
+        model = convnet.ConvNet(net)
+        _, trace = model.apply({"params": params}, images, inside=inside)
+        return cones.kept(net, trace, keep) if keep else trace
+
+    return ahead.split(climb, *given)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+def prepare_down(net: Spec, params, *given, layer, rule):
+    """The kernels for `down`, which takes the same."""
+    return _way_down(net, layer, rule, params, *given).prepare(params)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+def down(
+    net: Spec, kernels, params, trace, units: Units, inside, control, *, layer, rule
+) -> jax.Array:
+    """Units back to pixels, [N, H, W, C].
+
+    Args:
+      net: as in `up`.
+      kernels: from `prepare_down`, for any number and size of images.
+      params: the net's.
+      trace: what `up` gave for this rule, or all of it for a control.
+      units: where they stand in the trace's maps.
+      inside: as in `up`.
+      control: what is changed first (`controls.py`), or None.
+      layer: the units'.
+      rule: what the ReLU does.
+    """
+    given = params, trace, units, inside, control
+    return _way_down(net, layer, rule, *given).apply(kernels, *given)
+
+
+def _way_down(net: Spec, layer, rule, params, trace, units, inside, control):
+    """Through small maps all units together, through large ones one by one."""
+    large = None if control is not None else _highest_large(net)
+
+    def descend(params, trace, units, inside, control):
+        trace = cones.filled(net, trace, len(units.channels))
+        seed = _seed(trace.maps[layer].shape, units)
+        of = {"layer": layer, "inside": inside}
+        if control is not None:
+            params, seed, trace = control(net, params, seed, trace, **of)
+        of |= {"rule": rule, "down_to": large}
+        return deconvnet.reconstruct(net, params, seed, trace, **of)
+
+    def go_on(params, signal, trace, inside):
+        trace = cones.filled(net, trace, len(signal))
+        of = {"layer": large, "rule": rule, "inside": inside}
+        return deconvnet.reconstruct(net, params, signal, trace, **of)
+
+    given = params, trace, units, inside, control
+    upper = ahead.split(descend, *given, products=True)
+    if large is None:
+        return upper
+    signal = jax.eval_shape(descend, *given)
+    one = jax.tree.map(
+        lambda each: jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype),
+        (signal, trace, inside),
+    )
+    lower = ahead.split(go_on, params, *one, products=True)
+
+    def prepare(params):
+        return upper.prepare(params), lower.prepare(params)
+
+    def apply(kernels, params, trace, units, inside, control):
+        above, below = kernels
+        signal = upper.apply(above, params, trace, units, inside, control)
+
+        def alone(part):
+            part = jax.tree.map(lambda each: each[None], part)
+            return lower.apply(below, params, *part)[0]
+
+        return lax.map(alone, (signal, trace, inside))
+
+    return ahead.Split(prepare, apply)
+
+
+def _highest_large(net: Spec) -> str | None:
+    """The highest layer with large maps, on a CPU."""
+    if jax.default_backend() != "cpu":
+        return None
+    shapes = geometry.shapes(net).items()
+    large = [name for name, each in shapes if 4 * math.prod(each.maps) > _LARGE]
+    return large[-1] if large else None
+
+
+def _seed(shape: geometry.Shape, units: Units) -> jax.Array:
+    places = tuple(units.positions.T) if len(shape) == 4 else ()
+    at = jnp.arange(len(units.values)), *places, units.channels
+    return jnp.zeros(shape).at[at].set(units.values)
