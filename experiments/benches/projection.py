@@ -1,15 +1,14 @@
 """The gallery: a pass over images, then nine projections a map; ours and Captum's.
 
-Captum projects a sample of each layer's units one by one, and what it took is scaled to
-all of them; its pass is PyTorch's forward pass and top-k over a sample of the images.
-Ours does all of it, or with --maps as many maps of each layer, scaled as well.
+Ours does all of it, the highest layer first. Captum projects a sample of each layer's
+units one by one, and what it took is scaled to all of them; its pass is PyTorch's
+forward pass and top-k over a sample of the images.
 """
 
-import functools
 import math
 import resource
+import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -23,9 +22,6 @@ from zf_jax.probes import gallery
 _IMAGES = flags.DEFINE_integer("images", 2000, "of the pass", lower_bound=9)
 _TOGETHER = flags.DEFINE_integer("together", 32, "images of the pass in a batch")
 _SAMPLE = flags.DEFINE_integer("sample", 4, "units a layer that Captum projects")
-_MAPS = flags.DEFINE_integer(
-    "maps", 0, "maps of each layer that ours projects; 0: all", lower_bound=0
-)
 _K, _SIDES = 9, ("zf_jax", "Captum")
 
 
@@ -63,18 +59,6 @@ def _noise(seed: int, size: tuple[int, int]) -> np.ndarray:
     return total
 
 
-class Part(NamedTuple):
-    """One side's part of the work.
-
-    Attributes:
-      run: does a share of it.
-      scale: how many such shares there are.
-    """
-
-    run: Callable[[], None]
-    scale: float
-
-
 def bench() -> dict[str, timing.Measured]:
     """The pass, and the projections layer by layer, of both sides."""
     net = _filters(spec.by_name(flags.FLAGS.spec))
@@ -85,26 +69,30 @@ def bench() -> dict[str, timing.Measured]:
     def read_maps(pixels):
         return model.apply({"params": params}, pixels)[1].maps
 
-    def our_pass():
+    def run_pass():
         best = gallery.strongest(read_maps, images.batches(_TOGETHER.value), k=_K)
         return jax.device_get(best)
 
-    best = our_pass()
+    best = run_pass()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory after a pass over {len(images)} images: {peak:.2f} GiB")
-    ours = {"pass": Part(our_pass, 1)}
-    for layer in net.layers:
-        count = len(best[layer.name].values)
-        maps = np.arange(min(_MAPS.value or count, count))
-        project = functools.partial(
-            gallery.project, net, params, images, best, layer=layer.name, maps=maps
-        )
-        ours[layer.name] = Part(project, count / len(maps))
-    theirs = _captum(net, params, images, best)
-    sides = {f"zf_jax {name}": part for name, part in ours.items()}
-    sides |= {f"Captum {name}": part for name, part in theirs.items()}
-    found = timing.measure({name: part.run for name, part in sides.items()})
-    measured = {name: side.scaled(sides[name].scale) for name, side in found.items()}
+
+    def run_ours() -> dict[str, float]:
+        seconds = {"pass": timing.once(run_pass)}
+        began = time.perf_counter()
+        every = {layer.name: None for layer in net.layers}
+        projector = gallery.Projector(net, params, images, best, every)
+        # What is computed of images for all layers counts for the highest.
+        for layer in reversed(every):
+            projector.project(layer)
+            seconds[layer] = time.perf_counter() - began
+            began += seconds[layer]
+        return seconds
+
+    runs = dict(
+        zip(_SIDES, (run_ours, _captum(net, params, images, best)), strict=True)
+    )
+    measured = timing.measure_parts(runs)
     _tell(net, measured)
     return measured
 
@@ -116,8 +104,8 @@ def _filters(net: spec.Spec) -> spec.Spec:
     )
 
 
-def _captum(net, params, images: Images, best) -> dict[str, Part]:
-    """PyTorch's pass over a batch, and Captum's projections of a sample."""
+def _captum(net, params, images: Images, best) -> Callable[[], dict[str, float]]:
+    """PyTorch's pass over a batch, and Captum's projections of a sample; scaled."""
     torch = timing.import_reference()
     from captum import attr
 
@@ -139,7 +127,8 @@ def _captum(net, params, images: Images, best) -> dict[str, Part]:
                 if isinstance(module, torch.nn.ReLU):
                     torch.topk(x.amax((2, 3)), min(_K, len(x)), dim=0)
 
-    def run_layer(method, layer):
+    def run_layer(layer):
+        method = attr.NeuronDeconvolution(model, relus[layer])
         rng = np.random.default_rng(0)
         values, indices, positions = best[layer]
         live = np.argwhere((indices >= 0) & (values > 0))
@@ -147,13 +136,15 @@ def _captum(net, params, images: Images, best) -> dict[str, Part]:
             image = tensor(images[indices[channel, rank]]).requires_grad_()
             method.attribute(image, (channel, *positions[channel, rank].tolist()))
 
-    parts = {"pass": Part(run_pass, len(images) / _TOGETHER.value)}
-    for layer, relu in relus.items():
-        method = attr.NeuronDeconvolution(model, relu)
-        count = best[layer].values.shape[0] * _K
-        run = functools.partial(run_layer, method, layer)
-        parts[layer] = Part(run, count / _SAMPLE.value)
-    return parts
+    def run() -> dict[str, float]:
+        seconds = {"pass": timing.once(run_pass) * len(images) / _TOGETHER.value}
+        for layer in relus:
+            count = len(best[layer].values) * _K
+            taken = timing.once(lambda layer=layer: run_layer(layer))
+            seconds[layer] = taken * count / _SAMPLE.value
+        return seconds
+
+    return run
 
 
 def _tell(net, measured: dict[str, timing.Measured]) -> None:

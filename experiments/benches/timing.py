@@ -1,5 +1,6 @@
 """Medians of several runs, in turn, and how much memory they took."""
 
+import collections
 import resource
 import statistics
 import time
@@ -32,10 +33,6 @@ class Measured(NamedTuple):
         """Seconds."""
         return statistics.median(self.seconds)
 
-    def scaled(self, times: float) -> "Measured":
-        """As of so many such runs; the first counts as one of them."""
-        return self._replace(seconds=[times * each for each in self.seconds])
-
     def __str__(self) -> str:
         spread = f"{min(self.seconds):.3f} to {max(self.seconds):.3f}"
         return f"{self.median:8.3f} s ({spread}), first {self.first:.1f} s"
@@ -57,6 +54,22 @@ def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
             seconds[name].append(once(run))
             peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {name: Measured(s[2:], s[0], peak[name]) for name, s in seconds.items()}
+
+
+def measure_parts(sides: dict[str, Callable[[], dict[str, float]]]):
+    """What long runs say that their parts took: one warm-up, then --runs, in turn.
+
+    Returns:
+      `Measured` by side and part.
+    """
+    seconds, peak = collections.defaultdict(list), {}
+    for _ in script.progress(range(_RUNS.value + 1), desc="runs"):
+        for side, run in sides.items():
+            for part, taken in run().items():
+                seconds[f"{side} {part}"].append(taken)
+            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak |= {name: used for name in seconds if name not in peak}
+    return {name: Measured(s[1:], s[0], peak[name]) for name, s in seconds.items()}
 
 
 def import_reference():
