@@ -71,8 +71,16 @@ def _columns(kept: dict[int, int]) -> dict[int, int]:
 def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
     """What excites the maps now, and what now becomes of the last epoch's winners."""
     both = jax.tree.map(lambda now, end: np.concatenate([now, end], 1), best, last)
+    # What the last epoch's winners excite now is not in `last`.
     patches, projections = gallery.project(
-        known.net, known.params, data, both, layer=layer, maps=maps, rule=known.rule
+        known.net,
+        known.params,
+        data,
+        both,
+        layer=layer,
+        maps=maps,
+        rule=known.rule,
+        own_values=True,
     )
     return {
         **{name: part[maps, 0] for name, part in best._asdict().items()},

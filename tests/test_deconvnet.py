@@ -296,6 +296,30 @@ def test_golden_rectification():
         assert found.ravel().tolist() == pixels
 
 
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("rule", RULES)
+def test_going_down_in_two_steps(name, rule):
+    net, params, trace = start(name)
+    top = net.layers[-1].name
+    seed = make_seeds(trace)[top]
+    want = deconvnet.reconstruct(net, params, seed, trace, layer=top, rule=rule)
+    for layer in trace.maps:
+        given = {"rule": rule, "layer": top, "down_to": layer}
+        signal = deconvnet.reconstruct(net, params, seed, trace, **given)
+        assert signal.shape == trace.maps[layer].shape
+        found = deconvnet.reconstruct(
+            net, params, signal, trace, layer=layer, rule=rule
+        )
+        assert relative(found, want) < 1e-6
+
+
+def test_refuses_to_go_up():
+    net, params, trace = start("topped")
+    seed = jnp.zeros_like(trace.maps["b"])
+    with pytest.raises(BadInput, match="down_to 'c': not below b"):
+        deconvnet.reconstruct(net, params, seed, trace, layer="b", down_to="c")
+
+
 def test_golden_unpooling():
     # By hand: 2x2 pools of 4x4 pixels; the strongest unit of layer b is 9 * 3, and
     # comes down as 27 * 3 where the 9 stands, though the pool is far coarser. The

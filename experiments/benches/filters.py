@@ -66,10 +66,10 @@ def _sides(case: Case) -> dict[str, Callable[[], None]]:
         )
 
     @jax.jit
-    def by_products(x, factors):
-        return products.filter_maps(x, prepared._replace(factors=factors), stride)
+    def by_products(x, prepared):
+        return products.filter_maps(x, prepared, stride)
 
     return {
-        "products": lambda: jax.block_until_ready(by_products(x, prepared.factors)),
+        "products": lambda: jax.block_until_ready(by_products(x, prepared)),
         "convolution": lambda: jax.block_until_ready(convolution(x, kernel)),
     }

@@ -461,6 +461,21 @@ def test_cones_of_photographs_equal_reconstruct_cropped(trunk, layer, rule, size
     assert active > best.values.size / 4
 
 
+def test_own_values(trunk):
+    params, images = trunk
+    best = everywhere(TRUNK, "c")
+    given = TRUNK, params, images, best
+    _, of_best = gallery.project(*given, layer="c", batch_size=4)
+    _, own = gallery.project(*given, layer="c", batch_size=4, own_values=True)
+    up = convnet.ConvNet(TRUNK)
+    for m, k in np.ndindex(*best.images.shape):
+        _, trace = up.apply({"params": params}, images[best.images[m, k]][None])
+        value = np.asarray(trace.maps["c"])[0, *best.positions[m, k], m]
+        # The values of `best` are 1, and the rule is positively homogeneous.
+        want = value * of_best[m, k]
+        np.testing.assert_allclose(own[m, k], want, atol=1e-5 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("layer", ["a", "b", "c"])
 @pytest.mark.parametrize("rule", ["deconvnet", "guided", "gradient"])
 def test_units_that_share_an_image(trunk, layer, rule, monkeypatch):
@@ -542,3 +557,42 @@ def test_what_is_shared(trunk, monkeypatch):
     assert not shared([0], enough - 1)
     # A control looks at more of a trace than is kept.
     assert not shared([0], enough, controls.centre_switches())
+
+
+def deep(name):
+    """3 x 3 filters of enough maps to go down as matrix products."""
+    pool = Pool(2, 2)
+    layers = [(32, pool), (32, None), (48, pool), (48, None), (64, None), (32, None)]
+    return Spec(
+        name,
+        Input((40, 44), mean=(0.0, 0.0, 0.0)),
+        tuple(
+            Layer(f"l{i}", (Conv(maps, 3, 1, 1), Relu(), *([tail] if tail else [])))
+            for i, (maps, tail) in enumerate(layers, start=1)
+        ),
+    )
+
+
+@pytest.mark.parametrize("large", [0, 20_000, 1 << 30])
+def test_products_down_a_deep_net(large, monkeypatch):
+    # All units together, some of the way one by one, or all of it.
+    monkeypatch.setattr(ways, "_LARGE", large)
+    net = deep(f"deep {large}")
+    model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
+    images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)
+    params = model.init(jax.random.key(1), images[:1])["params"]
+    up = jax.jit(lambda x: model.apply({"params": params}, x)[1])
+    trace = up(images)
+    best = gallery.strongest(lambda x: up(x).maps, [images], k=2)
+    _, projections = gallery.project(net, params, images, best, layer="l6")
+    values, indices, positions = map(np.asarray, best["l6"])
+    field = geometry.fields(net)["l6"]
+    size = tuple(map(min, field.size, net.input.size))
+    for m, k in np.ndindex(*values.shape):
+        seen = jax.tree.map(lambda each, i=indices[m, k]: each[i][None], trace)
+        maps = seen.maps["l6"]
+        seed = deconvnet.isolate(maps, channel=m, position=positions[m, k])
+        whole = deconvnet.reconstruct(net, params, seed, seen, layer="l6")
+        want = framed(np.asarray(whole)[0], field, positions[m, k], size)
+        assert np.abs(projections[m, k] - want).max() <= 1e-5 * np.abs(want).max()
+    assert (values > 0).mean() > 0.9

@@ -53,6 +53,8 @@ class Projector:
       rule: what the ReLU does on the way down.
       batch_size: projections computed together. None takes what fits a budget.
       control: what is changed before a unit is projected (`controls.py`).
+      own_values: projects what a unit is in this net, not the value that `best` has,
+        which another net may have given.
 
     Raises:
       BadInput: an unknown layer or map.
@@ -69,10 +71,17 @@ class Projector:
         rule: deconvnet.Rule = "deconvnet",
         batch_size: int | None = None,
         control: controls.Control | None = None,
+        own_values: bool = False,
     ):
         highest = max(maps, key=net.index)
         self._net, self._params, self._images = net.upto(highest), params, images
-        self._settings = {"rule": rule, "control": control, "batch_size": batch_size}
+        self._own_values = own_values
+        self._settings = {
+            "rule": rule,
+            "control": control,
+            "batch_size": batch_size,
+            "all_of_trace": own_values or control is not None,
+        }
         self._best = {
             layer: Strongest(*(np.asarray(part) for part in best[layer]))
             for layer in maps
@@ -102,7 +111,8 @@ class Projector:
         if not len(rows):
             raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
         index = chosen[rows], ranks
-        units = ways.Units(chosen[rows], best.positions[index], best.values[index])
+        values = None if self._own_values else best.values[index]
+        units = ways.Units(chosen[rows], best.positions[index], values)
         field = geometry.fields(self._net)[layer]
         size = tuple(map(min, field.size, self._net.input.size))
         shape = *best.images[chosen].shape, *size, self._net.input.channels
@@ -113,7 +123,7 @@ class Projector:
             now = units.at(list(numbers))
             firsts, parts = way(seen, now)
             for number, image, first, part, at in zip(
-                numbers, images, firsts, parts, now.positions, strict=False
+                numbers, images, firsts, parts, now.positions, strict=True
             ):
                 corner = [
                     np.clip(field.first(axis, at[axis]), 0, max(0, n - size[axis]))
@@ -153,11 +163,11 @@ class Projector:
     def _is_shared(self, number: int, image: np.ndarray, now: int) -> bool:
         """Whether to run all of the image up, rather than cones of so much work now.
 
-        Images of other sizes than the net's own would each compile anew, and a control
-        looks at more than what is kept.
+        Images of other sizes than the net's own would each compile anew, and all of a
+        trace is too much to keep.
         """
         size = self._net.input.size
-        if self._settings["control"] is not None or image.shape[:2] != size:
+        if self._settings["all_of_trace"] or image.shape[:2] != size:
             return False
         if number in self._climbs:
             return True
@@ -193,11 +203,12 @@ def project(
     rule: deconvnet.Rule = "deconvnet",
     batch_size: int | None = None,
     control: controls.Control | None = None,
+    own_values: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The strongest images' patches and their projections, cut to what the unit sees.
 
     A `Projector` for one layer. The result is what `deconvnet.reconstruct` gives of the
-    whole image, of a seed that holds the value that `best` has for the unit.
+    whole image.
 
     A patch is as large as the receptive field, or as the net's input where that is
     smaller; at the border it is moved inside, so it still holds all the unit sees.
@@ -214,6 +225,8 @@ def project(
       rule: what the ReLU does on the way down.
       batch_size: projections computed together. None takes what fits a budget.
       control: what is changed before a unit is projected (`controls.py`).
+      own_values: the seed holds what the unit is in this net, not the value that `best`
+        has.
 
     Returns:
       patches, projections: both [M, K, h, w, C] float32, zero where `best` has no
@@ -222,8 +235,16 @@ def project(
     Raises:
       BadInput: an unknown layer or map, or no image for any of the maps.
     """
-    net.index(layer)
     best = {layer: best} if isinstance(best, Strongest) else best
-    settings = {"rule": rule, "batch_size": batch_size, "control": control}
-    projector = Projector(net, params, images, best, {layer: maps}, **settings)
+    projector = Projector(
+        net,
+        params,
+        images,
+        best,
+        {layer: maps},
+        rule=rule,
+        batch_size=batch_size,
+        control=control,
+        own_values=own_values,
+    )
     return projector.project(layer, maps)

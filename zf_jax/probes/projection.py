@@ -135,11 +135,19 @@ class Look:
     """
 
     def __init__(
-        self, net: Spec, params: dict, layer: str, rule, control, batch_size: int | None
+        self,
+        net: Spec,
+        params: dict,
+        layer: str,
+        *,
+        rule,
+        control=None,
+        all_of_trace: bool = False,
+        batch_size: int | None = None,
     ):
         self._net, self._layer, self._rule = net.upto(layer), layer, rule
         self._params = {each.name: params[each.name] for each in self._net.layers}
-        self._control, self._keep = control, rule if control is None else None
+        self._control, self._keep = control, None if all_of_trace else rule
         self._cone = smallest(net, layer)
         self._ups = self._downs = None
         self.batch_size = batch_size or self._fitting()
@@ -164,7 +172,7 @@ class Look:
         if self._ups is None:
             self._ups = ways.prepare_up(net, *given, keep=self._keep)
         trace = ways.up(net, self._ups, *given, keep=self._keep)
-        return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
+        return self._down(net, trace, filled, inside, firsts, len(units.channels))
 
     def of_climbs(self, climbs: Sequence[Climb], units: ways.Units):
         """Each unit takes its part of the trace of its image, of the net's own size."""
@@ -174,7 +182,7 @@ class Look:
         net, firsts, inside = self._framed(sizes, filled.positions)
         of = filled.positions, inside
         trace = cones.cut_traces(self._net, traces, *of, layer=self._layer)
-        return firsts, self._down(net, trace, filled, inside)[: len(units.values)]
+        return self._down(net, trace, filled, inside, firsts, len(units.channels))
 
     def _filled(self, given: Sequence, units: ways.Units):
         filled = np.minimum(np.arange(self.batch_size), len(given) - 1)
@@ -185,16 +193,20 @@ class Look:
         own = set(sizes) == {self._net.input.size}
         if self._cone is None and own:
             return self._net, np.zeros((len(sizes), 2), int), None
+        for size in sizes:
+            # A dense layer takes no other.
+            geometry.shapes(self._net, size)
         cone = self._cone or geometry.cone(self._net, self._layer)
         field = geometry.fields(self._net)[self._layer]
         firsts = np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
         return cone.net, firsts, cones.inside(self._net, cone, sizes, positions)
 
-    def _down(self, net: Spec, trace, units: ways.Units, inside) -> np.ndarray:
+    def _down(self, net: Spec, trace, units: ways.Units, inside, firsts, count: int):
         if inside is not None:
             units = units._replace(positions=np.zeros_like(units.positions))
         given = self._params, trace, units, inside, self._control
         of = {"layer": self._layer, "rule": self._rule}
         if self._downs is None:
             self._downs = ways.prepare_down(net, *given, **of)
-        return np.asarray(ways.down(net, self._downs, *given, **of))
+        parts = ways.down(net, self._downs, *given, **of)
+        return firsts[:count], np.asarray(parts)[:count]

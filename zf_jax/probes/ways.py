@@ -31,16 +31,17 @@ class Units(NamedTuple):
     Attributes:
       channels: [N] int, their maps.
       positions: [N, 2] int, where in the maps they stand.
-      values: [N] float32, what is projected from there.
+      values: [N] float32, what is projected from there; None takes what they are in the
+        trace.
     """
 
     channels: np.ndarray
     positions: np.ndarray
-    values: np.ndarray
+    values: np.ndarray | None
 
     def at(self, index) -> "Units":
         """Some of them."""
-        return Units(*(part[index] for part in self))
+        return jax.tree.map(lambda part: part[index], self)
 
 
 @functools.partial(jax.jit, static_argnames=("net", "keep"))
@@ -90,7 +91,8 @@ def down(
       net: as in `up`.
       kernels: from `prepare_down`, for any number and size of images.
       params: the net's.
-      trace: what `up` gave for this rule, or all of it for a control.
+      trace: what `up` gave for this rule; all of it for a control, or for units without
+        values.
       units: where they stand in the trace's maps.
       inside: as in `up`.
       control: what is changed first (`controls.py`), or None.
@@ -107,7 +109,7 @@ def _way_down(net: Spec, layer, rule, params, trace, units, inside, control):
 
     def descend(params, trace, units, inside, control):
         trace = cones.filled(net, trace, len(units.channels))
-        seed = _seed(trace.maps[layer].shape, units)
+        seed = _seed(trace.maps[layer], units)
         of = {"layer": layer, "inside": inside}
         if control is not None:
             params, seed, trace = control(net, params, seed, trace, **of)
@@ -155,7 +157,9 @@ def _highest_large(net: Spec) -> str | None:
     return large[-1] if large else None
 
 
-def _seed(shape: geometry.Shape, units: Units) -> jax.Array:
-    places = tuple(units.positions.T) if len(shape) == 4 else ()
-    at = jnp.arange(len(units.values)), *places, units.channels
-    return jnp.zeros(shape).at[at].set(units.values)
+def _seed(maps: jax.Array, units: Units) -> jax.Array:
+    places = tuple(units.positions.T) if maps.ndim == 4 else ()
+    at = jnp.arange(len(units.channels)), *places, units.channels
+    values = maps[at] if units.values is None else units.values
+    # Maps may be told by where they are active alone.
+    return jnp.zeros(maps.shape).at[at].set(values)
