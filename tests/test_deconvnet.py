@@ -316,7 +316,7 @@ def test_going_down_in_two_steps(name, rule):
 def test_refuses_to_go_up():
     net, params, trace = start("topped")
     seed = jnp.zeros_like(trace.maps["b"])
-    with pytest.raises(BadInput, match="down_to 'c': not below b"):
+    with pytest.raises(BadInput, match="down_to 'c': above b"):
         deconvnet.reconstruct(net, params, seed, trace, layer="b", down_to="c")
 
 

@@ -120,19 +120,20 @@ def reconstruct(
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
       inside: for the net of a cone, as in `ConvNet`.
-      down_to: a lower layer to stop at: gives what arrives at its maps, which is the
-        seed to go on with from there.
+      down_to: this layer or a lower one, to stop at: gives what arrives at its maps,
+        which is the seed to go on with from there.
 
     Returns:
-      [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
+      [N, H, W, C] in the seed's dtype, signed, in the units of the net's input; with
+      `down_to` in the shape of that layer's maps.
 
     Raises:
-      BadInput: an unknown layer, rule or contrast, a layer to stop at that is not
-        lower, or a seed of another shape.
+      BadInput: an unknown layer, rule or contrast, a layer to stop at that is
+        higher, or a seed of another shape.
     """
     last, stop = net.index(layer), -1 if down_to is None else net.index(down_to)
     if stop > last:
-        raise BadInput(f"down_to {down_to!r}: not below {layer}")
+        raise BadInput(f"down_to {down_to!r}: above {layer}")
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
     if contrast not in (contrasts := ("identity", "gradient", None)):

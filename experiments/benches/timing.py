@@ -56,7 +56,9 @@ def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
     return {name: Measured(s[2:], s[0], peak[name]) for name, s in seconds.items()}
 
 
-def measure_parts(sides: dict[str, Callable[[], dict[str, float]]]):
+def measure_parts(
+    sides: dict[str, Callable[[], dict[str, float]]],
+) -> dict[str, Measured]:
     """What long runs say that their parts took: one warm-up, then --runs, in turn.
 
     Returns:

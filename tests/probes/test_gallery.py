@@ -1,7 +1,10 @@
 """The gallery: the strongest images against a sort in NumPy, projections cut right."""
 
 import collections
+import concurrent.futures
 import dataclasses
+import math
+import time
 
 import jax
 import jax.numpy as jnp
@@ -510,10 +513,11 @@ def counted(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("room", [1 << 30, 0])
-def test_an_image_is_kept_for_later(trunk, monkeypatch, room):
+@pytest.mark.parametrize("full", [False, True])
+def test_an_image_is_kept_for_later(trunk, monkeypatch, full):
     params, images = trunk
-    monkeypatch.setattr(projection, "_KEPT", room)
+    if full:
+        monkeypatch.setattr(projection.Climbs, "is_full", lambda _: True)
     best = {layer: everywhere(TRUNK, layer) for layer in ("b", "c")}
     maps = {"b": [4, 0], "c": [0, 1, 3, 4]}
     calls = [("b", [0, 4]), ("c", [3, 0]), ("c", [1, 4])]
@@ -528,13 +532,114 @@ def test_an_image_is_kept_for_later(trunk, monkeypatch, room):
         for one, other in zip(projector.project(*call), want, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
     # Without room an image is run up for every call, where that is worth it.
-    assert counts["whole"] == (1 if room else 2)
+    assert counts["whole"] == (2 if full else 1)
+    assert not projector._climbs._kept
+
+
+def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
+    params, images = trunk
+    counts, best = counted(monkeypatch), everywhere(TRUNK, "c")
+    bytes_ = projection.Climbs(TRUNK, params, "gradient").bytes
+    # Of all maps, float32.
+    entries = [math.prod(s.maps) for s in geometry.shapes(TRUNK).values()]
+    assert 4 * sum(entries) < bytes_ < 5 * sum(entries)
+    for most in (2 * bytes_ - 1, 2 * bytes_):
+        monkeypatch.setattr(projection, "MOST_KEPT", most)
+        settings = {"layer": "c", "rule": "gradient", "batch_size": 2}
+        gallery.project(TRUNK, params, images, best, **settings)
+    assert counts["whole"] == 1
+
+
+def test_an_image_is_run_up_once_from_any_thread():
+    runs = []
+
+    def run(image):
+        time.sleep(0.05)
+        runs.append(image)
+        return image
+
+    climb = projection.Climb(run, "image")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(climb.trace) for _ in range(8)]
+    assert [each.result() for each in found] == ["image"] * 8
+    assert runs == ["image"]
+
+
+def test_pages_compile_once(trunk, compilations):
+    params, images = trunk
+    best = {"c": everywhere(TRUNK, "c")}
+    projector = gallery.Projector(TRUNK, params, images, best, {"c": None})
+    projector.project("c", [0, 1])
+    with compilations() as found:
+        # Other maps, and a last batch that is not full.
+        projector.project("c", [4])
+        gallery.project(TRUNK, params, images, best, layer="c", maps=[2, 3, 4])
+    assert found == []
+
+
+@pytest.mark.parametrize("large", [0, 2_500, 1 << 20])
+def test_own_and_other_sizes_together(trunk, monkeypatch, large):
+    # Images of the net's own size are run whole, others by the larger cone.
+    monkeypatch.setattr(ways, "_LARGE", large)
+    params, _ = trunk
+    given = dataclasses.replace(TRUNK.input, size=(16, 14))
+    net = dataclasses.replace(TRUNK, name=f"small {large}", input=given)
+    rng = np.random.default_rng(4)
+    sizes = [(16, 14), (22, 20), (16, 14)]
+    images = [rng.normal(size=(*size, 3)).astype(np.float32) for size in sizes]
+    shape = 5, 3
+    best = gallery.Strongest(
+        np.ones(shape, np.float32),
+        np.broadcast_to(np.arange(3), shape),
+        np.ones((*shape, 2), int),
+    )
+    together = gallery.project(net, params, images, best, layer="c", batch_size=1)
+    for k in range(3):
+        alone = jax.tree.map(lambda part, k=k: part[:, k : k + 1], best)
+        alone = gallery.project(net, params, images, alone, layer="c", batch_size=1)
+        for all_of_them, one in zip(together, alone, strict=True):
+            np.testing.assert_allclose(all_of_them[:, k], one[:, 0], atol=1e-5)
+
+
+def test_dense_layers_share_an_image(params, found):
+    images, best = found
+    maps = {"layer2": None, "layer3": None, "layer4": [2, 0]}
+    projector = gallery.Projector(NET, params, images, best, maps, rule="guided")
+    for layer, each in maps.items():
+        given = {"layer": layer, "maps": each, "rule": "guided", "batch_size": 1}
+        want = gallery.project(NET, params, images, best, **given)
+        for one, other in zip(projector.project(layer, each), want, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+
+
+def test_best_as_a_tuple(params, found):
+    images, best = found
+    want = gallery.project(NET, params, images, best, layer="layer2")
+    got = gallery.project(NET, params, images, tuple(best["layer2"]), layer="layer2")
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_projector_refuses(params, found):
+    images, best = found
+    projector = gallery.Projector(NET, params, images, best, {"layer2": [1]})
+    with pytest.raises(BadInput, match="layer1: this Projector has layer2"):
+        projector.project("layer1")
+    some = {"layer2": best["layer2"]}
+    with pytest.raises(BadInput, match="layer1: `best` has layer2"):
+        gallery.Projector(NET, params, images, some, {"layer1": None})
+    with pytest.raises(BadInput, match="layer9"):
+        gallery.Projector(NET, params, images, best, {"layer9": None})
+    with pytest.raises(BadInput, match="layer2: this Projector has "):
+        gallery.Projector(NET, params, images, best, {}).project("layer2")
+    large = [np.zeros((18, 15, 3), np.float32)] * len(images)
+    with pytest.raises(BadInput, match=r"18x15: layer3 of toy is dense .* of 17x14"):
+        gallery.project(NET, params, large, best, layer="layer3")
 
 
 def test_what_is_shared(trunk, monkeypatch):
     params, images = trunk
-    costs = projection.of_a_unit(TRUNK, "c", "deconvnet")
-    enough = projection.climb(TRUNK, "deconvnet") // costs + 1
+    costs = projection.unit_cost(TRUNK, "c", "deconvnet")
+    enough = projection.climb_cost(TRUNK, "deconvnet") // costs + 1
     best = everywhere(TRUNK, "c")
     own = np.flatnonzero(best.images[0] == 0)
 
@@ -573,18 +678,22 @@ def deep(name):
     )
 
 
-@pytest.mark.parametrize("large", [0, 20_000, 1 << 30])
-def test_products_down_a_deep_net(large, monkeypatch):
+@pytest.mark.parametrize(
+    ("large", "rule"),
+    [(0, "deconvnet"), (20_000, "guided"), (20_000, "gradient"), (1 << 30, "guided")],
+)
+def test_products_down_a_deep_net(large, rule, monkeypatch):
     # All units together, some of the way one by one, or all of it.
     monkeypatch.setattr(ways, "_LARGE", large)
-    net = deep(f"deep {large}")
+    net = deep(f"deep {large} {rule}")
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)
     params = model.init(jax.random.key(1), images[:1])["params"]
     up = jax.jit(lambda x: model.apply({"params": params}, x)[1])
     trace = up(images)
     best = gallery.strongest(lambda x: up(x).maps, [images], k=2)
-    _, projections = gallery.project(net, params, images, best, layer="l6")
+    of = {"layer": "l6", "rule": rule}
+    _, projections = gallery.project(net, params, images, best, **of)
     values, indices, positions = map(np.asarray, best["l6"])
     field = geometry.fields(net)["l6"]
     size = tuple(map(min, field.size, net.input.size))
@@ -592,7 +701,7 @@ def test_products_down_a_deep_net(large, monkeypatch):
         seen = jax.tree.map(lambda each, i=indices[m, k]: each[i][None], trace)
         maps = seen.maps["l6"]
         seed = deconvnet.isolate(maps, channel=m, position=positions[m, k])
-        whole = deconvnet.reconstruct(net, params, seed, seen, layer="l6")
+        whole = deconvnet.reconstruct(net, params, seed, seen, **of)
         want = framed(np.asarray(whole)[0], field, positions[m, k], size)
         assert np.abs(projections[m, k] - want).max() <= 1e-5 * np.abs(want).max()
     assert (values > 0).mean() > 0.9

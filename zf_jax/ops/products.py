@@ -72,7 +72,8 @@ def filter_maps(x: jax.Array, kernel: Prepared, stride: Pair) -> jax.Array:
     """Filters maps, without padding, groups or bias.
 
     Args:
-      x: [N, H, W, C], float.
+      x: [N, H, W, C] float, made for float32. An entry that is not finite spoils the
+        4 x 4 places of the result around it.
       kernel: from `prepare`.
       stride: the same as there.
 

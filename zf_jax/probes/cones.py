@@ -68,6 +68,10 @@ def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
       trace: of it.
       rule: of the deconvnet. Its own asks for the switches alone, "guided" for where a
         map is active too, "gradient" for the maps.
+
+    Returns:
+      A trace without images and outputs, with the switches of the layers below the
+      last one, and with maps for some rules alone, bool for "guided".
     """
     lower = [layer.name for layer in net.layers[:-1]]
     switches = {n: trace.switches[n] for n in lower if n in trace.switches}
@@ -78,7 +82,13 @@ def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
 
 
 def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
-    """A trace for the deconvnet, with zeros for what `kept` left out."""
+    """A trace for the deconvnet, with zeros for what `kept` left out.
+
+    Args:
+      net: of the images' own size.
+      trace: of `count` images.
+      count: how many they are.
+    """
 
     def silent(shape: geometry.Shape) -> jax.Array:
         return jnp.zeros((count, *shape))

@@ -13,7 +13,7 @@ of the same image, with something taken away:
 Where both look alike (`likeness.py`) the picture is no finding about the unit.
 
 A control is called under jit with what `deconvnet.reconstruct` takes, and changes it:
-`gallery.project` and `reconstruct` itself take what it gives. Its arrays travel as
+`gallery.Projector` and `reconstruct` itself take what it gives. Its arrays travel as
 arguments, so that another key or other weights compile nothing anew.
 """
 

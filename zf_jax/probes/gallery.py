@@ -73,7 +73,12 @@ class Projector:
         control: controls.Control | None = None,
         own_values: bool = False,
     ):
-        highest = max(maps, key=net.index)
+        for layer in maps:
+            net.index(layer)
+            if layer not in best:
+                raise BadInput(f"{layer}: `best` has {', '.join(best)}")
+        asked = [layer for layer, each in maps.items() if each is None or len(each)]
+        highest = max(asked or maps, key=net.index, default=net.layers[0].name)
         self._net, self._params, self._images = net.upto(highest), params, images
         self._own_values = own_values
         self._settings = {
@@ -91,7 +96,7 @@ class Projector:
         self._work = collections.Counter()
         self._costs = {}
         for layer, each in maps.items():
-            self._costs[layer] = projection.of_a_unit(net, layer, rule)
+            self._costs[layer] = projection.unit_cost(net, layer, rule)
             numbers = self._best[layer].images[self._chosen(layer, each)]
             for number in numbers[numbers >= 0].tolist():
                 self._work[number] += self._costs[layer]
@@ -104,7 +109,13 @@ class Projector:
         Args:
           layer: its name.
           maps: some of its maps; None stands for all.
+
+        Raises:
+          BadInput: another layer, an unknown map or rule, or no image for any of the
+            maps.
         """
+        if layer not in self._best:
+            raise BadInput(f"{layer}: this Projector has {', '.join(self._best)}")
         best = self._best[layer]
         chosen = self._chosen(layer, maps)
         rows, ranks = np.nonzero(best.images[chosen] >= 0)
@@ -151,28 +162,33 @@ class Projector:
             image = np.asarray(self._images[number])
             own = np.flatnonzero(which == number)
             way, seen = look.of_images, image
-            if self._is_shared(number, image, len(own) * self._costs[layer]):
+            if self._is_shared(layer, number, image, len(own) * self._costs[layer]):
                 way, seen = look.of_climbs, self._climbs.of(number, image)
             for unit in own.tolist():
                 waiting[way].append((unit, image, seen))
                 if len(waiting[way]) == look.batch_size:
                     yield way, waiting[way]
                     waiting[way] = []
+            self._work[number] -= len(own) * self._costs[layer]
+            if self._work[number] <= 0:
+                self._climbs.drop(number)
         yield from ((way, batch) for way, batch in waiting.items() if batch)
 
-    def _is_shared(self, number: int, image: np.ndarray, now: int) -> bool:
+    def _is_shared(self, layer: str, number: int, image: np.ndarray, now: int) -> bool:
         """Whether to run all of the image up, rather than cones of so much work now.
 
         Images of other sizes than the net's own would each compile anew, and all of a
-        trace is too much to keep.
+        trace is too much to keep, or a whole batch of them.
         """
-        size = self._net.input.size
+        size, batch_size = self._net.input.size, self._look(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
+            return False
+        if batch_size * self._climbs.bytes > projection.MOST_KEPT:
             return False
         if number in self._climbs:
             return True
-        work = now if self._climbs.is_full() else self._work[number]
-        return work > self._climbs.cost
+        to_come = 0 if self._climbs.is_full() else self._work[number]
+        return max(now, to_come) > self._climbs.cost
 
     def _look(self, layer: str) -> projection.Look:
         """The layer's, kept until another layer is looked at: its kernels are large."""
@@ -235,7 +251,7 @@ def project(
     Raises:
       BadInput: an unknown layer or map, or no image for any of the maps.
     """
-    best = {layer: best} if isinstance(best, Strongest) else best
+    best = best if isinstance(best, Mapping) else {layer: best}
     projector = Projector(
         net,
         params,

@@ -2,7 +2,6 @@
 
 import collections
 import concurrent.futures
-import itertools
 import math
 import os
 import threading
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from zf_jax import convnet, geometry
+from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pool
 from zf_jax.probes import cones, ways
 from zf_jax.spec import Spec
@@ -22,23 +22,28 @@ _BUDGET = 512 << 20
 _MOST = {"cpu": 8}
 _MOST_ACCELERATOR = 64
 _MOST_THREADS = 8
-# Bytes of whole images' traces that are kept.
-_KEPT = 1 << 30
+# Bytes of whole images' traces that are kept, and that a batch may take.
+MOST_KEPT = 1 << 30
 
 
 def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
     """Does `work(*batch)` for all batches, a few side by side.
 
-    One alone leaves cores idle: a cone's upper maps are too small to be shared out. The
-    first one goes ahead, so that what it compiles is there for the others.
+    One alone leaves cores idle: a cone's upper maps are too small to be shared out.
+
+    Args:
+      work: what is done; from any thread.
+      batches: arguments, the first of which tells what kind of work it is. The first
+        batch of a kind goes ahead, so that what it compiles is there for the others.
     """
-    batches = iter(batches)
-    for first in itertools.islice(batches, 1):
-        work(*first)
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    threads, kinds = min(_MOST_THREADS, os.cpu_count() or 1), set()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         begun = collections.deque()
         for batch in batches:
+            if batch[0] not in kinds:
+                kinds.add(batch[0])
+                work(*batch)
+                continue
             if len(begun) > threads:
                 begun.popleft().result()
             begun.append(pool.submit(work, *batch))
@@ -56,13 +61,13 @@ def smallest(net: Spec, layer: str) -> geometry.Cone | None:
     return cone if own < whole else None
 
 
-def of_a_unit(net: Spec, layer: str, rule) -> int:
-    """`climb` of a unit alone."""
+def unit_cost(net: Spec, layer: str, rule) -> int:
+    """`climb_cost` of a unit alone."""
     cone = smallest(net, layer)
-    return climb(cone.net if cone else net.upto(layer), rule)
+    return climb_cost(cone.net if cone else net.upto(layer), rule)
 
 
-def climb(net: Spec, rule) -> int:
+def climb_cost(net: Spec, rule) -> int:
     """Multiply-adds on the way up, which ends where the rule asks no more of it."""
     costs = list(geometry.multiply_adds(net).values())
     if rule != "deconvnet":
@@ -95,35 +100,45 @@ class Climbs:
 
     Attributes:
       cost: multiply-adds of one.
+      bytes: what its trace takes.
     """
 
     def __init__(self, net: Spec, params: dict, rule):
-        self.cost = climb(net, rule)
-        self._net, self._params, self._rule = net, params, rule
-        self._kernels, self._kept, self._bytes = None, {}, 0
+        self._net, self._rule = net, rule
+        self._params = {each.name: params[each.name] for each in net.layers}
+        self.cost = climb_cost(net, rule)
+        self.bytes = ways.trace_bytes(net, self._params, rule)
+        self._kernels, self._kept = None, {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._kept
 
     def is_full(self) -> bool:
         """Whether no more images will be kept."""
-        return self._bytes >= _KEPT
+        return (len(self._kept) + 1) * self.bytes > MOST_KEPT
 
     def of(self, number: int, image: np.ndarray) -> Climb:
-        """Of image `number`, [H, W, C]: kept for later while there is room."""
+        """Of image `number`, [H, W, C] float; kept while there is room.
+
+        From one thread alone, unlike `Climb.trace`.
+        """
         if number in self._kept:
             return self._kept[number]
+        if self._kernels is None:
+            given = self._params, image[None], None
+            self._kernels = ways.prepare_up(self._net, *given, keep=self._rule)
         found = Climb(self._run, image)
         if not self.is_full():
             self._kept[number] = found
         return found
 
+    def drop(self, number: int) -> None:
+        """Forgets an image that is needed no more."""
+        self._kept.pop(number, None)
+
     def _run(self, image: np.ndarray) -> convnet.Trace:
         given = self._params, image[None], None
-        if self._kernels is None:
-            self._kernels = ways.prepare_up(self._net, *given, keep=self._rule)
         trace = ways.up(self._net, self._kernels, *given, keep=self._rule)
-        self._bytes += sum(leaf.nbytes for leaf in jax.tree.leaves(trace))
         return jax.block_until_ready(trace)
 
 
@@ -132,6 +147,9 @@ class Look:
 
     Both ways give the first pixels [N, 2] of what was projected, and the projections.
     What a batch lacks is filled up with its last unit, so that nothing recompiles.
+
+    Attributes:
+      batch_size: how many units go together.
     """
 
     def __init__(
@@ -149,7 +167,10 @@ class Look:
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
         self._cone = smallest(net, layer)
-        self._ups = self._downs = None
+        self._ups = self._downs = self._large = None
+        if control is None:
+            small = self._cone.net if self._cone else self._net
+            self._large = ways.highest_large(small)
         self.batch_size = batch_size or self._fitting()
 
     def _fitting(self) -> int:
@@ -159,7 +180,15 @@ class Look:
         return max(1, min(most, _BUDGET // (4 * entries)))
 
     def of_images(self, images: Sequence[np.ndarray], units: ways.Units):
-        """Each unit runs up the part of its image that it sees."""
+        """Each unit runs up the part of its image that it sees.
+
+        Args:
+          images: of each unit its own, [H, W, C] float.
+          units: up to a batch of them.
+
+        Raises:
+          BadInput: an image of another size than a dense layer takes.
+        """
         images, filled = self._filled(images, units)
         sizes = [image.shape[:2] for image in images]
         net, firsts, inside = self._framed(sizes, filled.positions)
@@ -175,7 +204,12 @@ class Look:
         return self._down(net, trace, filled, inside, firsts, len(units.channels))
 
     def of_climbs(self, climbs: Sequence[Climb], units: ways.Units):
-        """Each unit takes its part of the trace of its image, of the net's own size."""
+        """Each unit takes its part of the trace of its image, of the net's own size.
+
+        Args:
+          climbs: of each unit its image's.
+          units: up to a batch of them.
+        """
         climbs, filled = self._filled(climbs, units)
         traces = [each.trace() for each in climbs]
         sizes = [self._net.input.size] * len(traces)
@@ -193,9 +227,14 @@ class Look:
         own = set(sizes) == {self._net.input.size}
         if self._cone is None and own:
             return self._net, np.zeros((len(sizes), 2), int), None
-        for size in sizes:
-            # A dense layer takes no other.
-            geometry.shapes(self._net, size)
+        if any(isinstance(each.filter, Dense) for each in self._net.layers):
+            wrong = next(size for size in sizes if size != self._net.input.size)
+            own = "x".join(map(str, self._net.input.size))
+            raise BadInput(
+                f"an image of {'x'.join(map(str, wrong))}: {self._layer} of "
+                f"{self._net.name} is dense or follows a dense layer; give images of "
+                f"{own}"
+            )
         cone = self._cone or geometry.cone(self._net, self._layer)
         field = geometry.fields(self._net)[self._layer]
         firsts = np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
@@ -205,7 +244,7 @@ class Look:
         if inside is not None:
             units = units._replace(positions=np.zeros_like(units.positions))
         given = self._params, trace, units, inside, self._control
-        of = {"layer": self._layer, "rule": self._rule}
+        of = {"layer": self._layer, "rule": self._rule, "large": self._large}
         if self._downs is None:
             self._downs = ways.prepare_down(net, *given, **of)
         parts = ways.down(net, self._downs, *given, **of)

@@ -66,24 +66,55 @@ def up(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trace:
     return way.apply(kernels, params, images, inside)
 
 
+def trace_bytes(net: Spec, params, keep) -> int:
+    """What the trace of one image takes, as `up` gives it."""
+    image = jax.ShapeDtypeStruct((1, *net.input.size, net.input.channels), jnp.float32)
+    climb = functools.partial(_climb, net, keep)
+    trace = jax.eval_shape(climb, params, image, None)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trace))
+
+
+def _climb(net: Spec, keep, params, images, inside) -> convnet.Trace:
+    model = convnet.ConvNet(net)
+    _, trace = model.apply({"params": params}, images, inside=inside)
+    return cones.kept(net, trace, keep) if keep else trace
+
+
 def _way_up(net: Spec, keep, *given) -> ahead.Split:
-    def climb(params, images, inside):
-        model = convnet.ConvNet(net)
-        _, trace = model.apply({"params": params}, images, inside=inside)
-        return cones.kept(net, trace, keep) if keep else trace
-
-    return ahead.split(climb, *given)
+    return ahead.split(functools.partial(_climb, net, keep), *given)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
-def prepare_down(net: Spec, params, *given, layer, rule):
+def highest_large(net: Spec) -> str | None:
+    """The highest layer with large maps, from which units go down one by one on a CPU.
+
+    None where there is no such layer, or no CPU.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    shapes = geometry.shapes(net).items()
+    large = [name for name, each in shapes if 4 * math.prod(each.maps) > _LARGE]
+    return large[-1] if large else None
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
+def prepare_down(net: Spec, params, *given, layer, rule, large):
     """The kernels for `down`, which takes the same."""
-    return _way_down(net, layer, rule, params, *given).prepare(params)
+    return _way_down(net, layer, rule, large, params, *given).prepare(params)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule"))
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
 def down(
-    net: Spec, kernels, params, trace, units: Units, inside, control, *, layer, rule
+    net: Spec,
+    kernels,
+    params,
+    trace,
+    units: Units,
+    inside,
+    control,
+    *,
+    layer,
+    rule,
+    large,
 ) -> jax.Array:
     """Units back to pixels, [N, H, W, C].
 
@@ -98,14 +129,15 @@ def down(
       control: what is changed first (`controls.py`), or None.
       layer: the units'.
       rule: what the ReLU does.
+      large: the layer from which units go down one by one; None for none. With a
+        control there is none.
     """
     given = params, trace, units, inside, control
-    return _way_down(net, layer, rule, *given).apply(kernels, *given)
+    return _way_down(net, layer, rule, large, *given).apply(kernels, *given)
 
 
-def _way_down(net: Spec, layer, rule, params, trace, units, inside, control):
+def _way_down(net: Spec, layer, rule, large, params, trace, units, inside, control):
     """Through small maps all units together, through large ones one by one."""
-    large = None if control is not None else _highest_large(net)
 
     def descend(params, trace, units, inside, control):
         trace = cones.filled(net, trace, len(units.channels))
@@ -146,15 +178,6 @@ def _way_down(net: Spec, layer, rule, params, trace, units, inside, control):
         return lax.map(alone, (signal, trace, inside))
 
     return ahead.Split(prepare, apply)
-
-
-def _highest_large(net: Spec) -> str | None:
-    """The highest layer with large maps, on a CPU."""
-    if jax.default_backend() != "cpu":
-        return None
-    shapes = geometry.shapes(net).items()
-    large = [name for name, each in shapes if 4 * math.prod(each.maps) > _LARGE]
-    return large[-1] if large else None
 
 
 def _seed(maps: jax.Array, units: Units) -> jax.Array:
