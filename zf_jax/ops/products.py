@@ -5,8 +5,8 @@ cache, matrix products do not. Filters of 3 x 3 entries and stride 1 go by Winog
 F(4x4, 3x3) (Lavin & Gray 2016): 36 products give what takes 144 otherwise. Its errors
 in float32 depend on the points it interpolates at (Barabasz et al. 2020). With 0, 1,
 -1, 2 and -2 they are ten times a convolution's; with 0, 3/4, -3/4, 3/2 and -3/2 they
-are three times, some 2e-6 of the largest value. All other filters go by patches and one
-product. Measured by `experiments.benchmark --bench=filters`.
+are three to five times, 2e-6 to 4e-6 of the largest value. All other filters go by
+patches and one product. Measured by `experiments.benchmark --bench=filters`.
 """
 
 import dataclasses
