@@ -65,6 +65,15 @@ def test_equals_a_convolution(case):
     assert_near(got, np.asarray(theirs))
 
 
+@pytest.mark.parametrize("shape", [(1, 33, 14), (3, 19, 9), (5, 6, 6), (9, 4, 3)])
+def test_blocks(shape, monkeypatch):
+    # Strips of an image's rows, and groups of images, that do not come out even.
+    monkeypatch.setattr(products, "_BLOCK", 1)
+    x, kernel = normal((*shape, 16)), normal((3, 3, 16, 8), 1)
+    got = jax.jit(filtered, static_argnums=2)(x, kernel, (1, 1))
+    assert_near(got, in_float64(x, kernel, (1, 1)))
+
+
 def test_errors_do_not_grow_with_many_maps():
     # 512 maps, the most that VGG16 has: a convolution's own error here is 6e-7, that of
     # F(4x4, 3x3) 2e-6 to 3e-6, by how the products are summed.

@@ -145,7 +145,9 @@ def _winograd(x, factors, size: Pair, stride: Pair):
     strips = -(-rows // min(rows, max(1, block_bytes // row)))
     rows = -(-rows // strips)
     images = min(count, max(1, block_bytes // (rows * row))) if strips == 1 else 1
-    blocks = -(-count // images) * strips
+    groups = -(-count // images)
+    images = -(-count // groups)
+    blocks = groups * strips
     if blocks == 1:
         return _tiles(x, factors)
     # Whole blocks: what is filled up is computed and dropped.
