@@ -128,11 +128,12 @@ def cut_traces(
         return jnp.concatenate(arrays)
 
     maps, switches = {}, {}
-    for name in wholes[0].maps.keys() & {*lower, layer}:
+    # In order: what is compiled is the same in every process, and so found again.
+    for name in sorted(wholes[0].maps.keys() & {*lower, layer}):
         unit = geometry.Field((1, 1), (1, 1), (0, 0))
         field = fields and fields.maps.get(name, unit)
         maps[name] = joined([each.maps[name] for each in wholes], field)
-    for name in wholes[0].switches.keys() & {*lower}:
+    for name in sorted(wholes[0].switches.keys() & {*lower}):
         field = fields and fields.outputs[name]
         found = joined([each.switches[name] for each in wholes], field)
         switches[name] = found if inside is None else inside.only(name, found)
