@@ -23,6 +23,10 @@ CASES = {
     "depthwise": (Conv(6, (3, 1), groups=3), (1, 5, 4, 3)),
     "1 x 1": (Conv(5, 1), (1, 3, 4, 2)),
     "more padding than window": (Conv(2, 2, 1, 3), (1, 3, 3, 1)),
+    # As many entries as are padded where that is faster.
+    "many entries": (Conv(4, 3), (2, 6, 5, 16)),
+    "many entries, stride 2": (Conv(4, 3, 2), (1, 7, 7, 16)),
+    "many entries, stride 2, one left over": (Conv(4, 3, 2), (1, 7, 8, 16)),
 }
 
 

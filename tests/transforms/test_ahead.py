@@ -70,9 +70,11 @@ def test_large_images_one_by_one_are_the_same(monkeypatch):
     assert float(jnp.abs(found - want).max()) <= 1e-6 * float(jnp.abs(want).max())
 
 
+# From maps of 1, 2 and 12 entries: by one product each, or tiles of Winograd's.
+@pytest.mark.parametrize("size", [5, 8, 12])
 @pytest.mark.parametrize("products", [False, True])
-def test_the_way_down_equals_its_function(products):
-    x = images(2)
+def test_the_way_down_equals_its_function(products, size):
+    x = images(2, size)
     signal = up(WEIGHTS, x)
     kernels, found, want = both(down, x, signal, products=products)
     assert len(kernels) == 2

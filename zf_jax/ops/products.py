@@ -11,6 +11,7 @@ patches and one product. Measured by `experiments.benchmark --bench=filters`.
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,13 @@ def _filter_turn() -> np.ndarray:
     apart = [np.prod(point - points[points != point]) for point in points]
     at_points = points[:, None] ** np.arange(3) / np.array(apart)[:, None]
     return np.concatenate([at_points, [[0, 0, 1]]])
+
+
+def work(places: Pair, size: Pair, stride: Pair = (1, 1)) -> int:
+    """Multiply-adds of `places` of the result, for each map in and out."""
+    if not _is_winograd(size, stride):
+        return math.prod(places) * math.prod(size)
+    return _TURNED**2 * math.prod(-(-n // _TILE) for n in places)
 
 
 def _is_winograd(size: Pair, stride: Pair) -> bool:

@@ -24,10 +24,11 @@ def inside(
       sizes: (rows, columns) of each unit's image.
       positions: [N, 2] int, of the units in their maps.
     """
-    shapes = [geometry.shapes(net, size) for size in sizes]
+    shapes = {size: geometry.shapes(net, size) for size in set(sizes)}
 
     def lies_in(name: str, field: geometry.Field, kind: str) -> np.ndarray:
-        ends = np.array([getattr(each[name], kind)[:2] for each in shapes])
+        ends = {size: getattr(each[name], kind)[:2] for size, each in shapes.items()}
+        ends = np.array([ends[size] for size in sizes])
         down, across = (
             (at >= 0) & (at < ends[:, axis, None])
             for axis, at in enumerate(_entries(field, positions))

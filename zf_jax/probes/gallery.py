@@ -133,13 +133,14 @@ class Projector:
             numbers, images, seen = zip(*batch, strict=True)
             now = units.at(list(numbers))
             firsts, parts = way(seen, now)
-            for number, image, first, part, at in zip(
-                numbers, images, firsts, parts, now.positions, strict=True
+            sizes = np.array([image.shape[:2] for image in images])
+            corners = np.stack(
+                [field.first(axis, now.positions[:, axis]) for axis in (0, 1)], axis=1
+            )
+            corners = corners.clip(0, np.maximum(0, sizes - size))
+            for number, image, first, part, corner in zip(
+                numbers, images, firsts, parts, corners, strict=True
             ):
-                corner = [
-                    np.clip(field.first(axis, at[axis]), 0, max(0, n - size[axis]))
-                    for axis, n in enumerate(image.shape[:2])
-                ]
                 place = rows[number], ranks[number]
                 patches[place] = cones.cut(image, corner, size)
                 projections[place] = cones.cut(part, corner - first, size)

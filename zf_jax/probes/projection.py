@@ -167,7 +167,7 @@ class Look:
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
         self._cone = smallest(net, layer)
-        self._ups = self._downs = self._large = None
+        self._ups, self._downs, self._large = None, {}, None
         if control is None:
             small = self._cone.net if self._cone else self._net
             self._large = ways.highest_large(small)
@@ -245,7 +245,7 @@ class Look:
             units = units._replace(positions=np.zeros_like(units.positions))
         given = self._params, trace, units, inside, self._control
         of = {"layer": self._layer, "rule": self._rule, "large": self._large}
-        if self._downs is None:
-            self._downs = ways.prepare_down(net, *given, **of)
-        parts = ways.down(net, self._downs, *given, **of)
+        if net not in self._downs:
+            self._downs[net] = ways.prepare_down(net, *given, **of)
+        parts = ways.down(net, self._downs[net], *given, **of)
         return firsts[:count], np.asarray(parts)[:count]

@@ -120,7 +120,7 @@ def down(
 
     Args:
       net: as in `up`.
-      kernels: from `prepare_down`, for any number and size of images.
+      kernels: from `prepare_down` for the same net, for any number of images.
       params: the net's.
       trace: what `up` gave for this rule; all of it for a control, or for units without
         values.

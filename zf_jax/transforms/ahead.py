@@ -30,7 +30,7 @@ def split(
 ) -> Split:
     """Parts what `function(weights, *arguments)` does to its convolutions' kernels.
 
-    What was prepared serves arguments of any shape that the function takes.
+    What was prepared serves any number of images; with products, of the same size.
 
     Args:
       function: of pytrees of arrays, to another.

@@ -1,5 +1,6 @@
 """Convolutions of a traced function, their kernels made ready for many calls."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from zf_jax.ops import products
+from zf_jax.ops import products, spreading
 from zf_jax.transforms import program
 
 # Below this many input maps a product has too little to add up to be worth its patches.
@@ -42,31 +43,61 @@ def as_products(equation, padding=None) -> Filtering | None:
         equation.primitive.name != "conv_general_dilated"
         or params["feature_group_count"] != 1
         or params["batch_group_count"] != 1
-        or set(params["lhs_dilation"]) | set(params["rhs_dilation"]) != {1}
+        or set(params["rhs_dilation"]) != {1}
         or len(params["window_strides"]) != 2
         or equation.outvars[0].aval.dtype != jnp.float32
         or equation.invars[0].aval.dtype != jnp.float32
         or equation.invars[1].aval.dtype != jnp.float32
     ):
         return None
-    numbers, stride = params["dimension_numbers"], tuple(params["window_strides"])
-    lhs, rhs, out = numbers
+    lhs, rhs, out = params["dimension_numbers"]
+    stride, dilation = params["window_strides"], params["lhs_dilation"]
+    padding = padding or params["padding"]
     if equation.invars[0].aval.shape[lhs[1]] < _FEWEST_MAPS:
         return None
-    pads = [(0, 0, 0), *((*p, 0) for p in padding or params["padding"]), (0, 0, 0)]
+    spread = _is_spread(equation, padding)
+    if not spread and set(dilation) != {1}:
+        return None
+    pads = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
 
     def prepare(clean: dict):
-        return products.prepare(_in_order(equation, clean), stride)
+        kernel = _in_order(equation, clean)
+        return spreading.prepare(kernel) if spread else products.prepare(kernel, stride)
+
+    def filter_maps(x, kernel):
+        if spread:
+            return spreading.filter_maps(x, kernel, dilation, padding)
+        x = lax.pad(x, jnp.zeros((), x.dtype), pads)
+        return products.filter_maps(x, kernel, stride)
 
     def apply(x, kernel):
-        x = lax.transpose(x, (lhs[0], lhs[2], lhs[3], lhs[1]))
-        x = lax.pad(x, jnp.zeros((), x.dtype), pads)
-        y = products.filter_maps(x, kernel, stride)
+        y = filter_maps(lax.transpose(x, (lhs[0], *lhs[2:], lhs[1])), kernel)
         # Where rows, columns and maps stand among the result's axes.
-        order = [(out[0], out[2], out[3], out[1]).index(axis) for axis in range(4)]
+        order = [(out[0], *out[2:], out[1]).index(axis) for axis in range(4)]
         return lax.transpose(y, order)
 
-    return Filtering((equation.invars[1], rhs, stride), prepare, apply)
+    return Filtering((equation.invars[1], rhs, stride, spread), prepare, apply)
+
+
+def _is_spread(equation, padding) -> bool:
+    """Whether it is best to multiply each entry by all of the filters.
+
+    Of spread maps XLA's own convolution is as fast, but for few maps of the result.
+    """
+    params = equation.params
+    lhs, rhs, _ = params["dimension_numbers"]
+    if set(params["window_strides"]) != {1}:
+        return False
+    kernel = equation.invars[1].aval.shape
+    if set(params["lhs_dilation"]) != {1}:
+        return kernel[rhs[0]] < _FEWEST_MAPS
+    sides = [equation.invars[0].aval.shape[axis] for axis in lhs[2:]]
+    size = tuple(kernel[axis] for axis in rhs[2:])
+    results = [
+        side + sum(more) - n + 1
+        for side, more, n in zip(sides, padding, size, strict=True)
+    ]
+    return math.prod(sides) * math.prod(size) < products.work(results, size)
 
 
 def as_is(equation) -> Filtering:
