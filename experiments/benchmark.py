@@ -8,7 +8,8 @@
     python -m experiments.benchmark --bench=projection --spec=zfnet --images=2000
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
-medians and their ratio. Machines are noisy: quote the ratio.
+medians and their ratio. Machines are noisy: quote the ratio. On a GPU PyTorch has to be
+one for CUDA; both sides compute in float32, or in --tf32.
 """
 
 import json
@@ -44,6 +45,7 @@ _BENCH = flags.DEFINE_enum("bench", None, list(_BENCHES), "what to measure")
 _JSON = flags.DEFINE_string("json", None, "file for the figures")
 _SPEC = flags.DEFINE_string("spec", "zfnet", "net")
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "of the reference")
+_TF32 = flags.DEFINE_bool("tf32", False, "on a GPU, lets both sides multiply in TF32")
 
 
 def _machine() -> dict[str, str]:
@@ -62,6 +64,9 @@ def main() -> list[pathlib.Path]:
     """Measures, prints a table, writes the JSON."""
     # A first run counts its compilation.
     jax.config.update("jax_enable_compilation_cache", False)
+    if jax.default_backend() == "gpu":
+        precision = "tensorfloat32" if _TF32.value else "float32"
+        jax.config.update("jax_default_matmul_precision", precision)
     measured = _BENCHES[_BENCH.value]()
     if _JSON.value is None:
         return []

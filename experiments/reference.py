@@ -62,5 +62,5 @@ def load(model: nn.Sequential, net: Spec, params: dict) -> None:
     filters = [layer for layer in net.layers if isinstance(layer.filter, Conv)]
     for conv, layer in zip(convs, filters, strict=True):
         kernel, bias = (np.array(params[layer.name][n]) for n in ("kernel", "bias"))
-        conv.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        conv.bias.data = torch.from_numpy(bias)
+        conv.weight.data = torch.tensor(kernel.transpose(3, 2, 0, 1))
+        conv.bias.data = torch.tensor(bias)

@@ -86,16 +86,18 @@ def _captum(net: spec.Spec, image: jax.Array) -> Callable[[], None]:
     from experiments import reference
 
     sweep = attr.Occlusion(reference.make(net).eval())
-    x = torch.from_numpy(np.asarray(image).transpose(2, 0, 1)[None].copy())
+    x = torch.tensor(np.asarray(image).transpose(2, 0, 1)[None])
 
     def run(chunk: int) -> None:
-        sweep.attribute(
+        found = sweep.attribute(
             x,
             sliding_window_shapes=(3, _SIDE.value, _SIDE.value),
             strides=(3, _STRIDE.value, _STRIDE.value),
             target=0,
             perturbations_per_eval=chunk,
         )
+        # Waits for a GPU, as our side does.
+        found.cpu()
 
     seconds = {}
     for chunk in script.progress([int(n) for n in _CHUNKS.value], desc="Captum's best"):

@@ -117,7 +117,7 @@ def _captum(net, params, images: Images, best) -> Callable[[], dict[str, float]]
     relus = dict(zip([layer.name for layer in net.layers], relus, strict=True))
 
     def tensor(image):
-        return torch.from_numpy(np.asarray(image).transpose(2, 0, 1)[None].copy())
+        return torch.tensor(np.asarray(image).transpose(2, 0, 1)[None])
 
     def run_pass():
         with torch.no_grad():
@@ -125,7 +125,7 @@ def _captum(net, params, images: Images, best) -> Callable[[], dict[str, float]]
             for module in model:
                 x = module(x)
                 if isinstance(module, torch.nn.ReLU):
-                    torch.topk(x.amax((2, 3)), min(_K, len(x)), dim=0)
+                    torch.topk(x.amax((2, 3)), min(_K, len(x)), dim=0).values.cpu()
 
     def run_layer(layer):
         method = attr.NeuronDeconvolution(model, relus[layer])
@@ -134,7 +134,8 @@ def _captum(net, params, images: Images, best) -> Callable[[], dict[str, float]]
         live = np.argwhere((indices >= 0) & (values > 0))
         for channel, rank in rng.permutation(live)[: _SAMPLE.value]:
             image = tensor(images[indices[channel, rank]]).requires_grad_()
-            method.attribute(image, (channel, *positions[channel, rank].tolist()))
+            place = channel, *positions[channel, rank].tolist()
+            method.attribute(image, place).detach().cpu()
 
     def run() -> dict[str, float]:
         seconds = {"pass": timing.once(run_pass) * len(images) / _TOGETHER.value}

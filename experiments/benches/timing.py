@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 from absl import flags
 
 from launch import script
@@ -75,10 +76,12 @@ def measure_parts(
 
 
 def import_reference():
-    """Torch, with as many threads as --threads says.
+    """Torch, on the same kind of device and with the same precision as JAX.
+
+    On a CPU with as many threads as --threads says.
 
     Raises:
-      BadInput: it is not installed.
+      BadInput: it is not installed, or not for the GPU that JAX uses.
     """
     try:
         import torch
@@ -87,4 +90,10 @@ def import_reference():
             "the reference is PyTorch: pip install -e '.[reference]'"
         ) from None
     torch.set_num_threads(flags.FLAGS.threads)
+    if jax.default_backend() == "gpu":
+        if not torch.cuda.is_available():
+            raise BadInput("JAX uses a GPU, this PyTorch cannot: install one for CUDA")
+        torch.set_default_device("cuda")
+        torch.backends.cudnn.allow_tf32 = flags.FLAGS.tf32
+        torch.backends.cuda.matmul.allow_tf32 = flags.FLAGS.tf32
     return torch
