@@ -6,6 +6,7 @@
     python -m experiments.benchmark --bench=occlusion --spec=zfnet --stride=8
     python -m experiments.benchmark --bench=occlusion --spec=vgg16 --stride=16
     python -m experiments.benchmark --bench=projection --spec=zfnet --images=2000
+    python -m experiments.benchmark --bench=precision --spec=zfnet
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
 medians and their ratio. Machines are noisy: quote the ratio. On a GPU PyTorch has to be
@@ -26,6 +27,7 @@ from experiments.benches import (
     filters,
     occlusion,
     photographs,
+    precision,
     projection,
     timing,
     training,
@@ -40,6 +42,7 @@ _BENCHES = {
     "occlusion": occlusion.bench,
     "projection": projection.bench,
     "filters": filters.bench,
+    "precision": precision.bench,
 }
 _BENCH = flags.DEFINE_enum("bench", None, list(_BENCHES), "what to measure")
 _JSON = flags.DEFINE_string("json", None, "file for the figures")
@@ -64,9 +67,8 @@ def main() -> list[pathlib.Path]:
     """Measures, prints a table, writes the JSON."""
     # A first run counts its compilation.
     jax.config.update("jax_enable_compilation_cache", False)
-    if jax.default_backend() == "gpu":
-        precision = "tensorfloat32" if _TF32.value else "float32"
-        jax.config.update("jax_default_matmul_precision", precision)
+    if _TF32.value:
+        jax.config.update("jax_default_matmul_precision", "tensorfloat32")
     measured = _BENCHES[_BENCH.value]()
     if _JSON.value is None:
         return []

@@ -13,7 +13,10 @@ from zf_jax.errors import BadInput
 
 
 def run(
-    main: Callable[[], Iterable[pathlib.Path]], required: Iterable[str] = ()
+    main: Callable[[], Iterable[pathlib.Path]],
+    required: Iterable[str] = (),
+    *,
+    exact: bool = True,
 ) -> None:
     """Runs a command: the last line of its file.
 
@@ -23,6 +26,8 @@ def run(
     Args:
       main: does the work and returns the files it wrote.
       required: names of the flags that must be given.
+      exact: multiplies float32 as float32 on a GPU and a TPU too, unless the user's
+        JAX_DEFAULT_MATMUL_PRECISION says otherwise.
     """
 
     def checked(arguments: list[str]) -> None:
@@ -30,6 +35,8 @@ def run(
             if arguments[1:]:
                 raise BadInput(f"{arguments[1]}: not a flag; write --flag=value")
             _keep_compilations()
+            if exact:
+                _multiply_in_float32()
             written = list(main())
         except BadInput as error:
             name = pathlib.Path(arguments[0]).stem
@@ -61,6 +68,16 @@ def progress(iterable: Iterable | None = None, **settings) -> tqdm:
         disable=jax.process_index() > 0,
         **settings,
     )
+
+
+def _multiply_in_float32() -> None:
+    """By default a GPU multiplies in TF32 and a TPU in bfloat16, half as precise.
+
+    With TF32 one switch in a thousand is another, and projections of the higher layers
+    are off by 2 to 5 % (docs/benchmarks.md).
+    """
+    if jax.config.jax_default_matmul_precision is None:
+        jax.config.update("jax_default_matmul_precision", "float32")
 
 
 def _keep_compilations() -> None:

@@ -59,4 +59,4 @@ def main() -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("dataset", "workdir"))
+    script.run(main, required=("dataset", "workdir"), exact=False)

@@ -407,9 +407,9 @@ def test_help(module):
     assert ran.err == ""
 
 
-def fresh(tmp_path, *arguments):
+def fresh(tmp_path, *arguments, **environment):
     """`python ...` as a user starts it."""
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment |= os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     ran = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
@@ -456,3 +456,16 @@ def test_a_fresh_process_refuses(tmp_path):
     assert_one_line(ran, "resnet")
     assert ran.code == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [({}, "float32"), ({"JAX_DEFAULT_MATMUL_PRECISION": "high"}, "high")],
+)
+def test_a_command_multiplies_in_float32_unless_told_otherwise(tmp_path, given, want):
+    program = (
+        "import jax; from launch import script; "
+        "script.run(lambda: print(jax.config.jax_default_matmul_precision) or [])"
+    )
+    ran = fresh(tmp_path, "-c", program, **given)
+    assert (ran.code, ran.out.strip()) == (0, want), ran.err

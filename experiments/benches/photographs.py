@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from experiments.benches import timing
+from experiments.benches import projection, timing
 from zf_jax import convnet, deconvnet, spec
-from zf_jax.layers import Conv, Pair
+from zf_jax.layers import Pair
 
 # Smallest first, so that the peak so far is each one's own.
 _SIZES = [(224, 224), (400, 600), (768, 1024), (1024, 1024), (1024, 1536)]
@@ -16,9 +16,7 @@ _SIZES = [(224, 224), (400, 600), (768, 1024), (1024, 1024), (1024, 1536)]
 
 def bench() -> dict[str, timing.Measured]:
     """The strongest unit of the last filtering layer, of an image of each size."""
-    net = spec.by_name(flags.FLAGS.spec)
-    last = [layer.name for layer in net.layers if isinstance(layer.filter, Conv)][-1]
-    net = net.upto(last)
+    net = projection.to_last_filter(spec.by_name(flags.FLAGS.spec))
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     params = model.init(jax.random.key(0), jnp.zeros((1, *net.input.size, 3)))
     found = {}

@@ -109,6 +109,18 @@ def test_any_split_into_batches_gives_the_same(size):
     assert_same(best["dense"], oracle(images[:, 0, 0], 4))
 
 
+def test_a_buffer_that_is_filled_again_for_every_batch():
+    images = np.random.default_rng(3).integers(0, 6, (12, 4, 5, 7)).astype(np.float32)
+    buffer = np.empty((3, *images.shape[1:]), np.float32)
+
+    def batches():
+        for first in range(0, len(images), len(buffer)):
+            buffer[:] = images[first : first + len(buffer)]
+            yield buffer
+
+    assert_same(gallery.strongest(plain, batches(), k=4)["maps"], oracle(images, 4))
+
+
 def test_negative_values_and_the_filled_up_batch():
     # What fills up the last batch is zero, more than any of these; it must not win.
     images = -1 - np.random.default_rng(4).random((5, 2, 2, 3)).astype(np.float32)

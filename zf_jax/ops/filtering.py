@@ -4,14 +4,13 @@ The transpose is derived from the way up by `jax.linear_transpose`, so stride, p
 and groups are written once. No bias goes down: a zero signal stays exactly zero.
 """
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from zf_jax.layers import Conv, Dense
+from zf_jax.layers import Conv, Dense, Pair
 
 # On a CPU, JAX 0.10 takes up to three times as long for maps without any padding, JAX
 # 0.12 does not. Filters of few entries are as fast.
@@ -30,20 +29,12 @@ def filter_maps(op: Conv | Dense, x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       [N, H', W', maps] or [N, units], in x's dtype.
     """
-    if isinstance(op, Dense):
-        return x @ kernel
-    convolution = functools.partial(
-        lax.conv_general_dilated,
-        window_strides=op.stride,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=op.groups,
-    )
-    if not _is_slow(op, kernel):
-        return convolution(x, kernel, padding=op.padding)
-    # Zeros behind the last column: the same sums, and at most one column too many.
-    y = convolution(x, kernel, padding=((0, 0), (0, 1)))
-    columns = (x.shape[2] - op.size[1]) // op.stride[1] + 1
-    return y if y.shape[2] == columns else lax.slice_in_dim(y, 0, columns, axis=2)
+    if isinstance(op, Conv) and _is_slow(op, kernel):
+        # Zeros behind the last column: the same sums, and at most one column too many.
+        columns = (x.shape[2] - op.size[1]) // op.stride[1] + 1
+        y = _filter(op, x, kernel, ((0, 0), (0, 1)))
+        return y if y.shape[2] == columns else lax.slice_in_dim(y, 0, columns, axis=2)
+    return _filter(op, x, kernel)
 
 
 def _is_slow(op: Conv, kernel: jax.Array) -> bool:
@@ -51,6 +42,19 @@ def _is_slow(op: Conv, kernel: jax.Array) -> bool:
         return False
     entries = math.prod(kernel.shape[:3])
     return op.size != (1, 1) and not any(map(any, op.padding)) and entries >= _ENTRIES
+
+
+def _filter(op: Conv | Dense, x, kernel, padding: tuple[Pair, Pair] | None = None):
+    if isinstance(op, Dense):
+        return x @ kernel
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=op.stride,
+        padding=padding or op.padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=op.groups,
+    )
 
 
 def filter_down(
@@ -69,5 +73,5 @@ def filter_down(
     """
     x = jax.ShapeDtypeStruct(shape, signal.dtype)
     kernel = jnp.asarray(kernel, signal.dtype)
-    transpose = jax.linear_transpose(lambda x: filter_maps(op, x, kernel), x)
+    transpose = jax.linear_transpose(lambda x: _filter(op, x, kernel), x)
     return transpose(signal)[0]

@@ -41,6 +41,7 @@ def over(
             size = -(-count // len(devices)) * len(devices)
             program = readings.prepare(read, size, batch.shape[1:], batch.dtype)
             weights = place(program.weights, devices, PartitionSpec())
+        # Filled up, and a copy: the caller may fill its buffer again meanwhile.
         missing = [(0, size - count)] + [(0, 0)] * (batch.ndim - 1)
         given = place(np.pad(batch, missing), devices, PartitionSpec("devices"))
         ahead = count, _apply(weights, given, apply=program.apply)

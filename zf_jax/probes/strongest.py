@@ -153,7 +153,8 @@ def gather(
             size = -(-len(batch) // (piece * len(devices))) * piece * len(devices)
         images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
         seen += len(batch)
-        # A batch that is short is filled up, so that it compiles nothing new.
+        # A batch that is short is filled up, so that it compiles nothing new. Any is
+        # copied: JAX may still be reading it when the caller's buffer is filled again.
         missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
         batch = np.pad(batch, missing).reshape(-1, piece, *batch.shape[1:])
         read = closure.hoist(
