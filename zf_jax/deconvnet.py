@@ -11,6 +11,9 @@ ReLU tells a deconvnet from a gradient (Simonyan et al. 2013, section 4):
 
 R is the signal from above and f the map on the way up. No bias goes down and the
 pixels are signed: a zero seed gives exactly zero, and negative pixels are no error.
+
+A GPU multiplies float32 in TF32 unless told otherwise, which changes one switch in a
+thousand: `jax.default_matmul_precision("float32")` keeps them (docs/benchmarks.md).
 """
 
 import functools
