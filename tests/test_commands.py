@@ -407,9 +407,13 @@ def test_help(module):
     assert ran.err == ""
 
 
+PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
+
+
 def fresh(tmp_path, *arguments, **environment):
     """`python ...` as a user starts it."""
-    environment |= os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    known = {k: v for k, v in os.environ.items() if k != PRECISION}
+    environment = known | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
     ran = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
@@ -460,7 +464,7 @@ def test_a_fresh_process_refuses(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "want"),
-    [({}, "float32"), ({"JAX_DEFAULT_MATMUL_PRECISION": "high"}, "high")],
+    [({}, "float32"), ({PRECISION: "high"}, "high")],
 )
 def test_a_command_multiplies_in_float32_unless_told_otherwise(tmp_path, given, want):
     program = (
