@@ -71,10 +71,10 @@ def progress(iterable: Iterable | None = None, **settings) -> tqdm:
 
 
 def _multiply_in_float32() -> None:
-    """By default a GPU multiplies in TF32 and a TPU in bfloat16, half as precise.
+    """By default a GPU multiplies in TF32, of 10 bits, and a TPU in bfloat16, of 7.
 
-    With TF32 one switch in a thousand is another, and projections of the higher layers
-    are off by 2 to 5 % (docs/benchmarks.md).
+    With TF32 up to one switch in a thousand is another, and projections of the last
+    filters are off by 2 to 5 % (docs/benchmarks.md).
     """
     if jax.config.jax_default_matmul_precision is None:
         jax.config.update("jax_default_matmul_precision", "float32")
