@@ -67,8 +67,10 @@ def main() -> list[pathlib.Path]:
     """Measures, prints a table, writes the JSON."""
     # A first run counts its compilation.
     jax.config.update("jax_enable_compilation_cache", False)
-    if _TF32.value:
-        jax.config.update("jax_default_matmul_precision", "tensorfloat32")
+    if jax.default_backend() == "gpu":
+        # On both sides, whatever the environment says.
+        precision = "tensorfloat32" if _TF32.value else "float32"
+        jax.config.update("jax_default_matmul_precision", precision)
     measured = _BENCHES[_BENCH.value]()
     if _JSON.value is None:
         return []

@@ -76,9 +76,9 @@ def measure_parts(
 
 
 def import_reference():
-    """Torch, on the same kind of device and with the same precision as JAX.
+    """Torch, on a GPU where JAX is on one, and with the same precision.
 
-    On a CPU with as many threads as --threads says.
+    On a CPU, and beside a TPU, with as many threads as --threads says.
 
     Raises:
       BadInput: it is not installed, or not for the GPU that JAX uses.

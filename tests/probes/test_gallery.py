@@ -613,6 +613,36 @@ def test_own_and_other_sizes_together(trunk, monkeypatch, large):
             np.testing.assert_allclose(all_of_them[:, k], one[:, 0], atol=1e-5)
 
 
+def test_kernels_are_made_ready_for_each_size():
+    # Maps enough for products: whole, they are turned; a cone's top is a single entry.
+    net = Spec(
+        "wide",
+        Input(8, mean=(0.0,) * 3),
+        tuple(Layer(name, (Conv(16, 3, 1, 1), Relu())) for name in "abc"),
+    )
+    rng = np.random.default_rng(6)
+    images = [rng.normal(size=(n, n, 3)).astype(np.float32) for n in (8, 12, 8)]
+    model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
+    params = model.init(jax.random.key(0), images[0][None])["params"]
+    shape = 16, 3
+    best = gallery.Strongest(
+        np.ones(shape, np.float32),
+        np.broadcast_to(np.arange(3), shape),
+        np.full((*shape, 2), 4),
+    )
+    given = {"layer": "c", "batch_size": 1, "own_values": True}
+    _, together = gallery.project(net, params, images, best, **given)
+    for k, image in enumerate(images):
+        _, trace = model.apply({"params": params}, image[None])
+        for channel in (0, 15):
+            seed = deconvnet.isolate(trace.maps["c"], channel=channel, position=(4, 4))
+            want = deconvnet.reconstruct(net, params, seed, trace, layer="c")
+            # Of 12 pixels the unit sees 7, from the second on.
+            want = np.asarray(want)[0, 1:8, 1:8]
+            scale = max(np.abs(want).max(), 1e-3)
+            np.testing.assert_allclose(together[channel, k], want, atol=1e-5 * scale)
+
+
 def test_dense_layers_share_an_image(params, found):
     images, best = found
     maps = {"layer2": None, "layer3": None, "layer4": [2, 0]}

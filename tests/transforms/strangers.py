@@ -525,12 +525,12 @@ def padded_otherwise():
     return read
 
 
-def up_and_down():
+def up_and_down(maps=6):
     """An encoder, a decoder with transposed filters, a copy across (U-Net)."""
     draw = Draws(18)
     down, up, last = (
-        draw.kernel(3, 3, 3, 6),
-        draw.kernel(2, 2, 6, 4),
+        draw.kernel(3, 3, 3, maps),
+        draw.kernel(2, 2, maps, 4),
         draw.kernel(3, 3, 7, 2),
     )
 
@@ -579,5 +579,6 @@ STRANGERS = {
     "masks": Stranger(masks, 5),
     "padded otherwise": Stranger(padded_otherwise, 1),
     "up and down": Stranger(up_and_down, 1),
+    "up and down, many maps": Stranger(functools.partial(up_and_down, 16), 1),
     "products alone": Stranger(products_alone, 0),
 }

@@ -12,8 +12,8 @@ from jax import lax
 
 from zf_jax.layers import Conv, Dense, Pair
 
-# On a CPU, JAX 0.10 takes up to three times as long for maps without any padding, JAX
-# 0.12 does not. Filters of few entries are as fast.
+# On a CPU, JAX 0.10.2 takes up to three times as long for maps without any padding, JAX
+# 0.12.0 does not. Filters of few entries are as fast.
 _SLOW_UNPADDED = jax.__version_info__ < (0, 11)
 _ENTRIES = 128
 

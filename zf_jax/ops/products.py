@@ -65,9 +65,9 @@ def _filter_turn() -> np.ndarray:
     return np.concatenate([at_points, [[0, 0, 1]]])
 
 
-def work(places: Pair, size: Pair, stride: Pair = (1, 1)) -> int:
-    """Multiply-adds of `places` of the result, for each map in and out."""
-    if not _is_winograd(size, stride):
+def work(places: Pair, size: Pair) -> int:
+    """Multiply-adds of `places` of the result, for each map in and out, at stride 1."""
+    if not _is_winograd(size, (1, 1)):
         return math.prod(places) * math.prod(size)
     return _TURNED**2 * math.prod(-(-n // _TILE) for n in places)
 

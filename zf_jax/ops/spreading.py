@@ -27,9 +27,10 @@ def filter_maps(
 
     Args:
       x: [N, H, W, C] float.
-      kernel: from `prepare`.
+      kernel: from `prepare`, in x's dtype.
       dilation: from one entry to the next, in rows and columns of the result.
-      padding: entries around the spread maps, before and after, down and across.
+      padding: entries around the spread maps, before and after, down and across; below
+        zero, those are left out.
 
     Returns:
       [N, H', W', maps], in x's dtype.
@@ -39,9 +40,9 @@ def filter_maps(
     patches = patches.reshape(count, height, width, *size, maps)
     # Entry `i` of a patch falls on place `i // dilation` of phase `i % dilation`.
     reach = [-(-n // step) for n, step in zip(size, dilation, strict=True)]
+    shape = count, height + reach[0] - 1, width + reach[1] - 1, maps
     phases = []
     for phase in itertools.product(*map(range, dilation)):
-        shape = count, height + reach[0] - 1, width + reach[1] - 1, maps
         total = jnp.zeros(shape, x.dtype)
         for i, j in itertools.product(*map(range, phase, size, dilation)):
             at = i // dilation[0], j // dilation[1]

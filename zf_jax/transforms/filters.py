@@ -13,6 +13,9 @@ from zf_jax.transforms import program
 
 # Below this many input maps a product has too little to add up to be worth its patches.
 _FEWEST_MAPS = 16
+# Where a stride spread maps out, XLA's own convolution is as fast for this many maps of
+# the result, and what many entries are spread over takes long to compile.
+_FEWEST_RESULTS, _MOST_ENTRIES = 16, 128
 # Bytes of an image's maps, in and out, from which images are filtered one by one.
 _LARGE = 512 << 10
 
@@ -80,21 +83,20 @@ def as_products(equation, padding=None) -> Filtering | None:
 
 
 def _is_spread(equation, padding) -> bool:
-    """Whether it is best to multiply each entry by all of the filters.
-
-    Of spread maps XLA's own convolution is as fast, but for few maps of the result.
-    """
+    """Whether it is best to multiply each entry by all of the filters."""
     params = equation.params
     lhs, rhs, _ = params["dimension_numbers"]
     if set(params["window_strides"]) != {1}:
         return False
     kernel = equation.invars[1].aval.shape
-    if set(params["lhs_dilation"]) != {1}:
-        return kernel[rhs[0]] < _FEWEST_MAPS
-    sides = [equation.invars[0].aval.shape[axis] for axis in lhs[2:]]
     size = tuple(kernel[axis] for axis in rhs[2:])
+    if set(params["lhs_dilation"]) != {1}:
+        few = kernel[rhs[0]] < _FEWEST_RESULTS
+        return few and math.prod(size) <= _MOST_ENTRIES
+    # Of a window of them, maps are smaller, but its result is no larger than it is.
+    sides = [equation.invars[0].aval.shape[axis] for axis in lhs[2:]]
     results = [
-        side + sum(more) - n + 1
+        max(0, side + sum(more) - n + 1)
         for side, more, n in zip(sides, padding, size, strict=True)
     ]
     return math.prod(sides) * math.prod(size) < products.work(results, size)
