@@ -463,13 +463,17 @@ def test_a_fresh_process_refuses(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "want"),
-    [({}, "float32"), ({PRECISION: "high"}, "high")],
+    ("how", "given", "want"),
+    [
+        ("", {}, "float32"),
+        ("", {PRECISION: "high"}, "high"),
+        (", exact=False", {}, "None"),
+    ],
 )
-def test_a_command_multiplies_in_float32_unless_told_otherwise(tmp_path, given, want):
+def test_precision_of_a_command(tmp_path, how, given, want):
     program = (
         "import jax; from launch import script; "
-        "script.run(lambda: print(jax.config.jax_default_matmul_precision) or [])"
+        f"script.run(lambda: print(jax.config.jax_default_matmul_precision) or []{how})"
     )
     ran = fresh(tmp_path, "-c", program, **given)
     assert (ran.code, ran.out.strip()) == (0, want), ran.err

@@ -57,6 +57,19 @@ def test_batches_are_read_as_they_are_needed():
     assert seen == [0, 1]
 
 
+def test_a_buffer_that_is_filled_again_for_every_batch():
+    read, buffer = make_read(), np.empty((4, *IMAGES.shape[1:]), np.float32)
+
+    def given():
+        for first in range(0, 20, len(buffer)):
+            buffer[:] = IMAGES[first : first + len(buffer)]
+            yield buffer
+
+    found = np.concatenate([each["sum"] for each in sharded.over(read, given())])
+    want = IMAGES[:20].reshape(20, 12).sum(axis=1)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
+
+
 def test_nothing_of_nothing():
     assert list(sharded.over(make_read(), [])) == []
 
