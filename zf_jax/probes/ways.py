@@ -22,7 +22,7 @@ from zf_jax.transforms import ahead
 
 # Bytes of a unit's maps from which units go down one by one on a CPU: a batch of such
 # maps outgrows the cache.
-_LARGE = 1 << 20
+_LARGE = 384 << 10
 
 
 class Units(NamedTuple):
