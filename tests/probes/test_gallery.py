@@ -632,6 +632,7 @@ def test_kernels_are_made_ready_for_each_size():
     )
     given = {"layer": "c", "batch_size": 1, "own_values": True}
     _, together = gallery.project(net, params, images, best, **given)
+    assert together[[0, 15]].any()
     for k, image in enumerate(images):
         _, trace = model.apply({"params": params}, image[None])
         for channel in (0, 15):
