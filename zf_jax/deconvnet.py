@@ -32,6 +32,7 @@ from zf_jax.spec import Spec
 
 Rule = Literal["deconvnet", "gradient", "guided"]
 Contrast = Literal["identity", "gradient"]
+Stand = Literal["maps", "output"]
 
 
 def isolate(
@@ -95,7 +96,7 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("net", "layer", "rule", "contrast", "down_to")
+    jax.jit, static_argnames=("net", "layer", "at", "rule", "contrast", "down_to")
 )
 def reconstruct(
     net: Spec,
@@ -104,6 +105,7 @@ def reconstruct(
     trace: Trace,
     *,
     layer: str,
+    at: Stand = "maps",
     rule: Rule = "deconvnet",
     contrast: Contrast | None = None,
     inside: Inside | None = None,
@@ -118,43 +120,46 @@ def reconstruct(
         with rule "gradient", positively homogeneous with the others.
       trace: of the same images.
       layer: where the seed stands: any layer, dense ones and the logits too.
+      at: "output" for a seed in the shape of `trace.outputs[layer]`, which stands
+        behind the layer's pooling and contrast normalisation.
       rule: what the ReLU does on the way down.
       contrast: what contrast normalisation does on the way down: "identity", or its
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
       inside: for the net of a cone, as in `ConvNet`.
-      down_to: this layer or a lower one, to stop at: gives what arrives at its maps,
-        which is the seed to go on with from there.
+      down_to: a lower layer, to stop at: gives what arrives at its output, which is
+        the seed to go on with from there.
 
     Returns:
       [N, H, W, C] in the seed's dtype, signed, in the units of the net's input; with
-      `down_to` in the shape of that layer's maps.
+      `down_to` in the shape of that layer's output.
 
     Raises:
-      BadInput: an unknown layer, rule or contrast, a layer to stop at that is
-        higher, or a seed of another shape.
+      BadInput: an unknown layer, rule or contrast, a layer to stop at that is not
+        lower, or a seed of another shape.
     """
     last, stop = net.index(layer), -1 if down_to is None else net.index(down_to)
-    if stop > last:
-        raise BadInput(f"down_to {down_to!r}: above {layer}")
+    if stop >= last:
+        raise BadInput(f"down_to {down_to!r}: not below {layer}")
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
     if contrast not in (contrasts := ("identity", "gradient", None)):
         raise BadInput(f"contrast {contrast!r}: there are {contrasts}")
-    if layer not in trace.maps or seed.shape != trace.maps[layer].shape:
-        found = {name: maps.shape for name, maps in trace.maps.items()}
+    if at not in (stands := {"maps": trace.maps, "output": trace.outputs}):
+        raise BadInput(f"at {at!r}: there are {', '.join(stands)}")
+    there = stands[at]
+    if layer not in there or seed.shape != there[layer].shape:
+        found = {name: each.shape for name, each in there.items()}
         raise BadInput(
             f"a seed of shape {seed.shape} at {layer}: the trace has {found}"
         )
     if contrast is None:
         contrast = "gradient" if rule == "gradient" else "identity"
     signal = seed
-    for index in range(last, -1, -1):
+    for index in range(last, stop, -1):
         each = net.layers[index]
-        if index < last:
+        if index < last or at == "output":
             signal = _tail_down(each, signal, trace, contrast)
-        if index == stop:
-            break
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]

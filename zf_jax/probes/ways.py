@@ -87,12 +87,13 @@ def _way_up(net: Spec, keep, *given) -> ahead.Split:
 def highest_large(net: Spec) -> str | None:
     """The highest layer with large maps, from which units go down one by one on a CPU.
 
-    None where there is no such layer, or no CPU.
+    It lies below the units' own. None where there is no such layer, or no CPU.
     """
     if jax.default_backend() != "cpu":
         return None
-    shapes = geometry.shapes(net).items()
-    large = [name for name, each in shapes if 4 * math.prod(each.maps) > _LARGE]
+    shapes = geometry.shapes(net)
+    lower = [layer.name for layer in net.layers[:-1]]
+    large = [name for name in lower if 4 * math.prod(shapes[name].maps) > _LARGE]
     return large[-1] if large else None
 
 
@@ -129,8 +130,8 @@ def down(
       control: what is changed first (`controls.py`), or None.
       layer: the units'.
       rule: what the ReLU does.
-      large: the layer from which units go down one by one; None for none. With a
-        control there is none.
+      large: a lower layer, from whose output on units go down one by one; None for
+        none. With a control there is none.
     """
     given = params, trace, units, inside, control
     return _way_down(net, layer, rule, large, *given).apply(kernels, *given)
@@ -150,7 +151,7 @@ def _way_down(net: Spec, layer, rule, large, params, trace, units, inside, contr
 
     def go_on(params, signal, trace, inside):
         trace = cones.filled(net, trace, len(signal))
-        of = {"layer": large, "rule": rule, "inside": inside}
+        of = {"layer": large, "at": "output", "rule": rule, "inside": inside}
         return deconvnet.reconstruct(net, params, signal, trace, **of)
 
     given = params, trace, units, inside, control
