@@ -16,6 +16,9 @@ CASES = {
     "more padding": ((3, 3, 4, 8), (1, 1), ((3, 5), (4, 2)), (1, 4, 5, 4)),
     "stride 2": ((7, 7, 16, 3), (2, 2), ((6, 6), (6, 6)), (2, 5, 6, 16)),
     "stride 2, padded": ((7, 7, 16, 3), (2, 2), ((5, 7), (6, 5)), (2, 5, 6, 16)),
+    "5 x 5, stride 2": ((5, 5, 16, 6), (2, 2), ((4, 4), (4, 4)), (2, 7, 7, 16)),
+    "5 x 6, padded": ((5, 6, 16, 6), (2, 2), ((3, 6), (5, 2)), (3, 5, 8, 16)),
+    "11 x 8, strides 4 and 3": ((11, 8, 4, 3), (4, 3), ((9, 10), (7, 7)), (1, 1, 9, 4)),
     "stride 2, even": ((4, 4, 6, 3), (2, 2), ((3, 3), (3, 4)), (1, 5, 6, 6)),
     "rectangles": ((2, 5, 6, 4), (3, 1), ((1, 1), (4, 4)), (2, 3, 5, 6)),
     "stride above size": ((2, 2, 6, 4), (3, 4), ((1, 2), (1, 3)), (1, 4, 3, 6)),
@@ -47,7 +50,7 @@ def assert_near(got, want):
 
 
 def filtered(x, kernel, dilation, padding):
-    return spreading.filter_maps(x, spreading.prepare(kernel), dilation, padding)
+    return spreading.filter_maps(x, spreading.prepare(kernel, dilation), dilation, padding)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

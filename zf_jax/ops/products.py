@@ -2,11 +2,8 @@
 
 XLA's convolution on CPU loses half its speed and more once its batch outgrows the
 cache, matrix products do not. Filters of 3 x 3 entries and stride 1 go by Winograd's
-F(4x4, 3x3) (Lavin & Gray 2016): 36 products give what takes 144 otherwise. Its errors
-in float32 depend on the points it interpolates at (Barabasz et al. 2020). With 0, 1,
--1, 2 and -2 they are ten times a convolution's; with 0, 3/4, -3/4, 3/2 and -3/2 they
-are three to five times, 2e-6 to 4e-6 of the largest value. All other filters go by
-patches and one product. Measured by `experiments.benchmark --bench=filters`.
+form (`winograd.py`), all others by patches and one product. Measured by
+`experiments.benchmark --bench=filters`.
 """
 
 import dataclasses
@@ -15,18 +12,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 
 from zf_jax.layers import Pair
+from zf_jax.ops.winograd import TILE, TURNED, turn, turn_back, turn_kernel
 
-# The points of F(4x4, 3x3) are 0, the two of each pair, and infinity. A tile is 4 x 4
-# entries of the result, of 6 x 6 of the input.
-_NEAR, _FAR = 0.75, 1.5
-_TILE, _TURNED = 4, 6
-# Bytes of turned entries worked on together: what fits the cache, but no less than half
-# of the turned kernel, which is read again for every block.
+# Bytes of turned entries worked on together: what fits the cache.
 _BLOCK = 1 << 20
 
 
@@ -38,7 +30,7 @@ class Prepared:
     """A kernel, prepared for `filter_maps`.
 
     Attributes:
-      factors: [36, C, maps] for 3 x 3 entries and stride 1, else [entries * C, maps].
+      factors: of the products, as its `prepare` tells.
       size: its rows and columns.
     """
 
@@ -47,29 +39,22 @@ class Prepared:
 
 
 def prepare(kernel: jax.Array, stride: Pair) -> Prepared:
-    """Prepares a kernel [rows, columns, C, maps], for many calls."""
-    *size, channels, maps = kernel.shape
+    """Prepares a kernel [rows, columns, C, maps], for many calls.
+
+    Its factors are [36, C, maps] for 3 x 3 entries and stride 1, else [entries * C,
+    maps].
+    """
+    *size, _, maps = kernel.shape
     if not _is_winograd(tuple(size), stride):
         return Prepared(kernel.reshape(-1, maps), tuple(size))
-    # Both axes at once: 36 sums of 9 entries each.
-    turn = jnp.asarray(np.kron(_filter_turn(), _filter_turn()), kernel.dtype)
-    turned = jnp.matmul(turn, kernel.reshape(9, -1), precision="highest")
-    return Prepared(turned.reshape(_TURNED**2, channels, maps), (3, 3))
-
-
-def _filter_turn() -> np.ndarray:
-    """[6, 3]: a filter's polynomial at the points, over what `_turn` leaves out."""
-    points = np.array([0, _NEAR, -_NEAR, _FAR, -_FAR])
-    apart = [np.prod(point - points[points != point]) for point in points]
-    at_points = points[:, None] ** np.arange(3) / np.array(apart)[:, None]
-    return np.concatenate([at_points, [[0, 0, 1]]])
+    return Prepared(turn_kernel(kernel), (3, 3))
 
 
 def work(places: Pair, size: Pair) -> int:
     """Multiply-adds of `places` of the result, for each map in and out, at stride 1."""
     if not _is_winograd(size, (1, 1)):
         return math.prod(places) * math.prod(size)
-    return _TURNED**2 * math.prod(-(-n // _TILE) for n in places)
+    return TURNED**2 * math.prod(-(-n // TILE) for n in places)
 
 
 def _is_winograd(size: Pair, stride: Pair) -> bool:
@@ -138,6 +123,14 @@ def _patches(x, factors, size: Pair, stride: Pair):
     return (flat @ factors).reshape(len(x), rows, columns, -1)
 
 
+def block_bytes(factors: jax.Array) -> int:
+    """Bytes of turned entries to work on together.
+
+    No less than half of the turned kernel, which is read again for every block.
+    """
+    return max(_BLOCK, factors.size * factors.dtype.itemsize // 2)
+
+
 def _winograd(x, factors, size: Pair, stride: Pair):
     """Block by block, where all turned entries at once would outgrow the cache.
 
@@ -147,74 +140,47 @@ def _winograd(x, factors, size: Pair, stride: Pair):
     height, across = _places(x, size, stride)
     if not x.size:
         return jnp.zeros((count, height, across, maps), x.dtype)
-    block_bytes = max(_BLOCK, factors.size * factors.dtype.itemsize // 2)
-    rows = -(-height // _TILE)
-    row = _TURNED**2 * -(-across // _TILE) * max(channels, maps) * x.dtype.itemsize
-    strips = -(-rows // min(rows, max(1, block_bytes // row)))
+    rows = -(-height // TILE)
+    row = TURNED**2 * -(-across // TILE) * max(channels, maps) * x.dtype.itemsize
+    strips = -(-rows // min(rows, max(1, block_bytes(factors) // row)))
     rows = -(-rows // strips)
-    images = min(count, max(1, block_bytes // (rows * row))) if strips == 1 else 1
+    images = min(count, max(1, block_bytes(factors) // (rows * row))) if strips == 1 else 1
     groups = -(-count // images)
     images = -(-count // groups)
     blocks = groups * strips
     if blocks == 1:
         return _tiles(x, factors)
     # Whole blocks: what is filled up is computed and dropped.
-    more = -count % images, _TILE * rows * strips - height
+    more = -count % images, TILE * rows * strips - height
     x = jnp.pad(x, ((0, more[0]), (0, more[1]), (0, 0), (0, 0)))
 
     def block(number):
-        first = number // strips * images, number % strips * _TILE * rows
-        cut = images, _TILE * rows + 2, width, channels
+        first = number // strips * images, number % strips * TILE * rows
+        cut = images, TILE * rows + 2, width, channels
         return _tiles(lax.dynamic_slice(x, (*first, 0, 0), cut), factors)
 
     y = lax.map(block, jnp.arange(blocks))
-    return y.reshape(len(x), _TILE * rows * strips, across, maps)[:count, :height]
+    return y.reshape(len(x), TILE * rows * strips, across, maps)[:count, :height]
 
 
 def _tiles(x, factors):
     """Whole tiles: rows and columns that are too many are computed and dropped."""
     height, width = _places(x, (3, 3), (1, 1))
-    rows, columns = -(-height // _TILE), -(-width // _TILE)
-    more = [(0, _TILE * n - m) for n, m in ((rows, height), (columns, width))]
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    more = [(0, TILE * n - m) for n, m in ((rows, height), (columns, width))]
     x = jnp.pad(x, ((0, 0), *more, (0, 0)))
-    x = jnp.stack(_turn(_entries(x, rows, axis=1)))
-    x = jnp.stack(_turn(_entries(x, columns, axis=3)), axis=1)
-    turned = x.reshape(_TURNED**2, -1, x.shape[-1])
+    x = jnp.stack(turn(_entries(x, rows, axis=1)))
+    x = jnp.stack(turn(_entries(x, columns, axis=3)), axis=1)
+    turned = x.reshape(TURNED**2, -1, x.shape[-1])
     products = jnp.einsum("ptc,pcd->ptd", turned, factors)
     products = products.reshape(*x.shape[:-1], -1)
-    lines = [jnp.stack(_turn_back(line), axis=3) for line in _turn_back(products)]
+    lines = [jnp.stack(turn_back(line), axis=3) for line in turn_back(products)]
     y = jnp.stack(lines, axis=2)
-    y = y.reshape(-1, _TILE * rows, _TILE * columns, y.shape[-1])
+    y = y.reshape(-1, TILE * rows, TILE * columns, y.shape[-1])
     return y[:, :height, :width]
 
 
 def _entries(x, tiles: int, axis: int) -> list[jax.Array]:
     """The first entries of all tiles along an axis, the second ones, and so on."""
-    last = _TILE * (tiles - 1) + 1
-    return [lax.slice_in_dim(x, i, i + last, _TILE, axis=axis) for i in range(_TURNED)]
-
-
-def _turn(d) -> list[jax.Array]:
-    """6 entries of the input, turned: for each point, those that vanish at no other."""
-    near, far = _NEAR**2, _FAR**2
-    even_near, odd_near = d[4] - far * d[2], _NEAR * (d[3] - far * d[1])
-    even_far, odd_far = d[4] - near * d[2], _FAR * (d[3] - near * d[1])
-    return [
-        near * far * d[0] - (near + far) * d[2] + d[4],
-        even_near + odd_near,
-        even_near - odd_near,
-        even_far + odd_far,
-        even_far - odd_far,
-        near * far * d[1] - (near + far) * d[3] + d[5],
-    ]
-
-
-def _turn_back(m) -> list[jax.Array]:
-    """6 products, turned into 4 entries of the result: powers of the points."""
-    near, near_odd, far, far_odd = m[1] + m[2], m[1] - m[2], m[3] + m[4], m[3] - m[4]
-    return [
-        m[0] + near + far,
-        _NEAR * near_odd + _FAR * far_odd,
-        _NEAR**2 * near + _FAR**2 * far,
-        _NEAR**3 * near_odd + _FAR**3 * far_odd + m[5],
-    ]
+    last = TILE * (tiles - 1) + 1
+    return [lax.slice_in_dim(x, i, i + last, TILE, axis=axis) for i in range(TURNED)]

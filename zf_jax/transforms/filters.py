@@ -65,7 +65,8 @@ def as_products(equation, padding=None) -> Filtering | None:
 
     def prepare(clean: dict):
         kernel = _in_order(equation, clean)
-        return spreading.prepare(kernel) if spread else products.prepare(kernel, stride)
+        way, step = (spreading, dilation) if spread else (products, stride)
+        return way.prepare(kernel, step)
 
     def filter_maps(x, kernel):
         if spread:
@@ -91,8 +92,8 @@ def _is_spread(equation, padding) -> bool:
     kernel = equation.invars[1].aval.shape
     size = tuple(kernel[axis] for axis in rhs[2:])
     if set(params["lhs_dilation"]) != {1}:
-        few = kernel[rhs[0]] < _FEWEST_RESULTS
-        return few and math.prod(size) <= _MOST_ENTRIES
+        few = kernel[rhs[0]] < _FEWEST_RESULTS and math.prod(size) <= _MOST_ENTRIES
+        return few or spreading.is_winograd(size, params["lhs_dilation"])
     # Of a window of them, maps are smaller, but its result is no larger than it is.
     sides = [equation.invars[0].aval.shape[axis] for axis in lhs[2:]]
     results = [
