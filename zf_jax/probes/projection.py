@@ -17,10 +17,11 @@ from zf_jax.probes import cones, ways
 from zf_jax.spec import Spec
 
 # Bytes that the maps of the projections computed together may take, and how many there
-# are at the most: on a CPU, what stays in its cache (`--bench=projection`).
-_BUDGET = 512 << 20
-_MOST = {"cpu": 8}
-_MOST_ACCELERATOR = 64
+# are at the most.
+_BUDGET, _MOST = 512 << 20, 64
+# On a CPU the most, and bytes for more of them: maps are to stay in its cache, but
+# filters are read again for each batch.
+_MOST_CPU, _MORE_CPU, _MORE_BYTES = 8, 16, 20 << 20
 _MOST_THREADS = 8
 # Bytes of whole images' traces that are kept, and that a batch may take.
 MOST_KEPT = 1 << 30
@@ -175,9 +176,11 @@ class Look:
 
     def _fitting(self) -> int:
         maps = geometry.shapes(self._cone.net if self._cone else self._net).values()
-        entries = sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
-        most = _MOST.get(jax.default_backend(), _MOST_ACCELERATOR)
-        return max(1, min(most, _BUDGET // (4 * entries)))
+        unit = 4 * sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
+        most = _MOST
+        if jax.default_backend() == "cpu":
+            most = max(_MOST_CPU, min(_MORE_CPU, _MORE_BYTES // unit))
+        return max(1, min(most, _BUDGET // unit))
 
     def of_images(self, images: Sequence[np.ndarray], units: ways.Units):
         """Each unit runs up the part of its image that it sees.
