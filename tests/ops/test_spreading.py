@@ -50,7 +50,8 @@ def assert_near(got, want):
 
 
 def filtered(x, kernel, dilation, padding):
-    return spreading.filter_maps(x, spreading.prepare(kernel, dilation), dilation, padding)
+    prepared = spreading.prepare(kernel, dilation)
+    return spreading.filter_maps(x, prepared, dilation, padding)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -142,9 +142,10 @@ def _winograd(x, factors, size: Pair, stride: Pair):
         return jnp.zeros((count, height, across, maps), x.dtype)
     rows = -(-height // TILE)
     row = TURNED**2 * -(-across // TILE) * max(channels, maps) * x.dtype.itemsize
-    strips = -(-rows // min(rows, max(1, block_bytes(factors) // row)))
+    most = block_bytes(factors)
+    strips = -(-rows // min(rows, max(1, most // row)))
     rows = -(-rows // strips)
-    images = min(count, max(1, block_bytes(factors) // (rows * row))) if strips == 1 else 1
+    images = min(count, max(1, most // (rows * row))) if strips == 1 else 1
     groups = -(-count // images)
     images = -(-count // groups)
     blocks = groups * strips

@@ -1,11 +1,10 @@
 """Filtering as products where the result is larger than the input, as down a net.
 
 Each entry is multiplied by all of the filters at once, and the patches that come out
-are added up where they overlap. That is the least arithmetic: a filter that slides over
-maps that were spread out by a stride meets zeros most of the time, and one at the edge
-of a small map meets little else. Less still takes Winograd's form (`winograd.py`), where
-the stride takes a filter apart into 3 x 3 entries for each of its phases, as 5 x 5 at a
-stride of 2.
+are added up where they overlap. A filter that slides over maps that were spread out by
+a stride would meet zeros most of the time, and one at the edge of a small map little
+else. Winograd's form (`winograd.py`) takes less still, where a stride parts a filter
+into 3 x 3 entries for each of its phases: 5 x 5 at a stride of 2.
 """
 
 import itertools
@@ -42,8 +41,9 @@ def prepare(kernel: jax.Array, dilation: Pair) -> Prepared:
         factors = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(channels, -1)
         return Prepared(factors, tuple(size))
     # Entry `i` falls on place `i // dilation` of phase `i % dilation`.
-    (down, across), more = dilation, [3 * t - n for n, t in zip(size, dilation)]
-    kernel = jnp.pad(kernel, ((0, more[0]), (0, more[1]), (0, 0), (0, 0)))
+    down, across = dilation
+    more = (0, 3 * down - size[0]), (0, 3 * across - size[1])
+    kernel = jnp.pad(kernel, (*more, (0, 0), (0, 0)))
     kernel = kernel.reshape(3, down, 3, across, channels, maps)
     kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, channels, -1)
     return Prepared(winograd.turn_kernel(kernel), tuple(size))
@@ -102,7 +102,7 @@ def _patches(x, kernel: Prepared, dilation: Pair) -> jax.Array:
 
 def _tiles(x, kernel: Prepared, dilation: Pair) -> jax.Array:
     """The same by Winograd's form, as many images together as fit the cache."""
-    (count, height, width, channels), factors = x.shape, kernel.factors
+    (count, height, width, _), factors = x.shape, kernel.factors
     rows, columns = -(-height // TILE), -(-width // TILE)
     x = _padded(x, (0, TILE * rows - height), (0, TILE * columns - width))
     image = TURNED**2 * rows * columns * max(factors.shape[1:]) * x.dtype.itemsize

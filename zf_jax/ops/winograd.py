@@ -21,7 +21,7 @@ _NEAR, _FAR = 0.75, 1.5
 
 
 def turn_kernel(kernel: jax.Array) -> jax.Array:
-    """[3, 3, C, maps] -> [36, C, maps], both axes at once: 36 sums of 9 entries each."""
+    """[3, 3, C, maps] -> [36, C, maps], both axes at once: sums of 9 entries each."""
     turn = jnp.asarray(np.kron(_filter_turn(), _filter_turn()), kernel.dtype)
     turned = jnp.matmul(turn, kernel.reshape(9, -1), precision="highest")
     return turned.reshape(TURNED**2, *kernel.shape[2:])
