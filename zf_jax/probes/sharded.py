@@ -1,6 +1,7 @@
 """A function of images over a whole data set: batch by batch, on several devices."""
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -41,9 +42,7 @@ def over(
             size = -(-count // len(devices)) * len(devices)
             program = readings.prepare(read, size, batch.shape[1:], batch.dtype)
             weights = place(program.weights, devices, PartitionSpec())
-        # Filled up, and a copy: the caller may fill its buffer again meanwhile.
-        missing = [(0, size - count)] + [(0, 0)] * (batch.ndim - 1)
-        given = place(np.pad(batch, missing), devices, PartitionSpec("devices"))
+        given = send(batch, (size,), devices)
         ahead = count, _apply(weights, given, apply=program.apply)
         if before:
             yield _fetch(*before)
@@ -59,6 +58,27 @@ def _apply(weights, batch, *, apply):
 
 def _fetch(count: int, found):
     return jax.tree.map(lambda leaf: leaf[:count], jax.device_get(found))
+
+
+def send(
+    batch: np.ndarray, axes: tuple[int, ...], devices: tuple[jax.Device, ...]
+) -> jax.Array:
+    """A batch on the devices, filled up with zeros.
+
+    When it is given, it is there: the caller may fill its buffer again.
+
+    Args:
+      batch: [N, ...].
+      axes: to stand in place of N, the first of which the devices share.
+      devices: which.
+    """
+    missing = math.prod(axes) - len(batch)
+    if missing or devices[0].platform == "cpu":
+        # A CPU reads the host's memory where it is.
+        batch = np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1))
+    batch = batch.reshape(*axes, *batch.shape[1:])
+    placed = place(batch, devices, PartitionSpec("devices"))
+    return jax.block_until_ready(jax.device_put(placed))
 
 
 def place(arrays, devices: tuple[jax.Device, ...], spec: PartitionSpec):

@@ -153,21 +153,17 @@ def gather(
             size = -(-len(batch) // (piece * len(devices))) * piece * len(devices)
         images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
         seen += len(batch)
-        # A batch that is short is filled up, so that it compiles nothing new. Any is
-        # copied: JAX may still be reading it when the caller's buffer is filled again.
-        missing = [(0, size - len(batch))] + [(0, 0)] * (batch.ndim - 1)
-        batch = np.pad(batch, missing).reshape(-1, piece, *batch.shape[1:])
-        read = closure.hoist(
-            read_maps, jax.ShapeDtypeStruct(batch.shape[1:], batch.dtype)
-        )
+        shape = piece, *batch.shape[1:]
+        read = closure.hoist(read_maps, jax.ShapeDtypeStruct(shape, batch.dtype))
         if best is None:
             best = _first(read.result, k, begin)
             weights, best = sharded.place(
                 (read.weights, best), devices, PartitionSpec()
             )
-        given = batch, images.reshape(-1, piece)
-        given = sharded.place(given, devices, PartitionSpec("devices"))
-        # While a batch is computed the next is read, and no more than that.
+        # A batch that is short is filled up, so that it compiles nothing new.
+        pieces = size // piece, piece
+        given = [sharded.send(each, pieces, devices) for each in (batch, images)]
+        # While a batch is computed the next is read and sent, and no more than that.
         jax.block_until_ready(best)
         best = _absorb(weights, best, *given, apply=read.apply, k=k, devices=devices)
         yield Pass(best, seen)
