@@ -554,6 +554,8 @@ def test_reconstruct_inside_jit_and_vmap():
         ({"layer": "z"}, "layer 'z': topped has a, b, c, d, e"),
         ({"rule": "saliency"}, "rule 'saliency': there are deconvnet, gradient, guide"),
         ({"contrast": "none"}, "contrast 'none': there are"),
+        ({"at": "pixels"}, "at 'pixels': there are maps, output"),
+        ({"layer": "a", "at": "output"}, r"seed of shape .* at a: the trace has"),
         ({"layer": "b"}, r"a seed of shape \(2, 2, 1, 6\) at b: the trace has"),
     ],
 )

@@ -241,6 +241,13 @@ def test_minus_infinity():
     assert show(down) == [[0, 3, 4, 0], [0, 0, 0, 0]]
 
 
+def test_nowhere_passes_nothing_on():
+    # By hand: of two windows side by side the first won at its last place.
+    switches = jnp.asarray([[3, pooling.NOWHERE]], jnp.uint8)[None, :, :, None]
+    down = unpool(Pool(2, 2), rows((5, 7)), switches, (1, 2, 4, 1))
+    assert show(down) == [[0, 0, 0, 0], [0, 5, 0, 0]]
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_nan_is_not_swallowed(place):
     # As lax.reduce_window and NumPy: the largest of values with a NaN is NaN. A net

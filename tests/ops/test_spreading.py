@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zf_jax.ops import spreading
+from zf_jax.ops import products, spreading
 
 # Kernel [rows, columns, C, maps], dilation, padding, input [N, H, W, C].
 CASES = {
@@ -42,11 +42,11 @@ def in_float64(x, kernel, dilation, padding):
     return np.einsum("nhwcij,ijcm->nhwm", views, kernel.astype(np.float64))
 
 
-def assert_near(got, want):
+def assert_near(got, want, most=1e-6):
     """To some 1e-6 of the largest value, as float32 convolutions are."""
     assert got.shape == want.shape
     error = np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max()
-    assert error < 1e-6
+    assert error < most
 
 
 def filtered(x, kernel, dilation, padding):
@@ -72,14 +72,44 @@ def test_equals_a_convolution(case):
     assert_near(got, np.asarray(theirs))
 
 
-def test_zeros_stay_zero():
-    kernel = normal((5, 5, 8, 3))
+@pytest.mark.parametrize(("size", "is_turned"), [(4, False), (5, True), (6, True)])
+def test_what_goes_by_winograds_form(size, is_turned):
+    # 36 products for 4 x 4 entries of each of 4 phases, where the stride leaves 3 x 3.
+    prepared = spreading.prepare(normal((size, size, 8, 3)), (2, 2))
+    turned, plain = (36, 8, 4 * 3), (8, size * size * 3)
+    assert prepared.factors.shape == (turned if is_turned else plain)
+    assert prepared.size == (size, size)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_blocks(count, monkeypatch):
+    # Groups of images that do not come out even, one after the other.
+    monkeypatch.setattr(products, "_BLOCK", 1)
+    x, kernel = normal((count, 9, 6, 16)), normal((5, 5, 16, 3), 1)
+    settings = (2, 2), ((4, 4), (4, 4))
+    got = jax.jit(filtered, static_argnums=(2, 3))(x, kernel, *settings)
+    assert_near(got, in_float64(x, kernel, *settings))
+
+
+def test_errors_do_not_grow_with_many_maps():
+    # ZFNET's layer 2 on the way down. A convolution's own error here is 4e-7, that of
+    # F(4x4, 3x3) 1.5e-6 to 2e-6.
+    x, kernel = normal((1, 7, 7, 256)), normal((5, 5, 256, 96), 1)
+    settings = (2, 2), ((4, 4), (4, 4))
+    got = jax.jit(filtered, static_argnums=(2, 3))(x, kernel, *settings)
+    assert_near(got, in_float64(x, kernel, *settings), most=4e-6)
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_zeros_stay_zero(size):
+    kernel = normal((size, size, 8, 3))
     got = filtered(jnp.zeros((1, 4, 4, 8)), kernel, (2, 2), ((4, 4), (4, 4)))
     assert not np.asarray(got).any()
 
 
-def test_vmap():
-    x, kernel = normal((3, 2, 4, 5, 8)), normal((5, 5, 8, 3), 1)
+@pytest.mark.parametrize("size", [4, 5])
+def test_vmap(size):
+    x, kernel = normal((3, 2, 4, 5, 8)), normal((size, size, 8, 3), 1)
     settings = (2, 2), ((4, 4), (4, 3))
     got = jax.vmap(lambda x: filtered(x, kernel, *settings))(x)
     assert_near(got, np.stack([in_float64(each, kernel, *settings) for each in x]))
