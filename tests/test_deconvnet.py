@@ -307,7 +307,7 @@ def test_going_down_in_two_steps(name, rule):
         given = {"rule": rule, "layer": top, "down_to": layer}
         signal = deconvnet.reconstruct(net, params, seed, trace, **given)
         assert signal.shape == trace.outputs[layer].shape
-        given = {"rule": rule, "layer": layer, "at": "output"}
+        given = {"rule": rule, "layer": layer, "of": "outputs"}
         found = deconvnet.reconstruct(net, params, signal, trace, **given)
         assert relative(found, want) < 1e-6
 
@@ -554,8 +554,8 @@ def test_reconstruct_inside_jit_and_vmap():
         ({"layer": "z"}, "layer 'z': topped has a, b, c, d, e"),
         ({"rule": "saliency"}, "rule 'saliency': there are deconvnet, gradient, guide"),
         ({"contrast": "none"}, "contrast 'none': there are"),
-        ({"at": "pixels"}, "at 'pixels': there are maps, output"),
-        ({"layer": "a", "at": "output"}, r"seed of shape .* at a: the trace has"),
+        ({"of": "pixels"}, "of 'pixels': there are maps, outputs"),
+        ({"layer": "a", "of": "outputs"}, r"seed of shape .* at a: the trace has"),
         ({"layer": "b"}, r"a seed of shape \(2, 2, 1, 6\) at b: the trace has"),
     ],
 )

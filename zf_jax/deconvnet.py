@@ -32,7 +32,6 @@ from zf_jax.spec import Spec
 
 Rule = Literal["deconvnet", "gradient", "guided"]
 Contrast = Literal["identity", "gradient"]
-Stand = Literal["maps", "output"]
 
 
 def isolate(
@@ -96,7 +95,7 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("net", "layer", "at", "rule", "contrast", "down_to")
+    jax.jit, static_argnames=("net", "layer", "of", "rule", "contrast", "down_to")
 )
 def reconstruct(
     net: Spec,
@@ -105,7 +104,7 @@ def reconstruct(
     trace: Trace,
     *,
     layer: str,
-    at: Stand = "maps",
+    of: Literal["maps", "outputs"] = "maps",
     rule: Rule = "deconvnet",
     contrast: Contrast | None = None,
     inside: Inside | None = None,
@@ -116,12 +115,13 @@ def reconstruct(
     Args:
       net: what the net is.
       params: its parameters, {layer: {"kernel": ..., "bias": ...}}.
-      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it. Linear in it
-        with rule "gradient", positively homogeneous with the others.
+      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it, or of
+        `trace.outputs[layer]`. Linear in it with rule "gradient", positively
+        homogeneous with the others.
       trace: of the same images.
       layer: where the seed stands: any layer, dense ones and the logits too.
-      at: "output" for a seed in the shape of `trace.outputs[layer]`, which stands
-        behind the layer's pooling and contrast normalisation.
+      of: which of them the seed is of: the layer's maps, or its output, after pooling
+        and contrast normalisation.
       rule: what the ReLU does on the way down.
       contrast: what contrast normalisation does on the way down: "identity", or its
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
@@ -145,11 +145,11 @@ def reconstruct(
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
     if contrast not in (contrasts := ("identity", "gradient", None)):
         raise BadInput(f"contrast {contrast!r}: there are {contrasts}")
-    if at not in (stands := {"maps": trace.maps, "output": trace.outputs}):
-        raise BadInput(f"at {at!r}: there are {', '.join(stands)}")
-    there = stands[at]
-    if layer not in there or seed.shape != there[layer].shape:
-        found = {name: each.shape for name, each in there.items()}
+    if of not in ("maps", "outputs"):
+        raise BadInput(f"of {of!r}: there are maps, outputs")
+    arrays = trace.maps if of == "maps" else trace.outputs
+    if layer not in arrays or seed.shape != arrays[layer].shape:
+        found = {name: each.shape for name, each in arrays.items()}
         raise BadInput(
             f"a seed of shape {seed.shape} at {layer}: the trace has {found}"
         )
@@ -158,7 +158,7 @@ def reconstruct(
     signal = seed
     for index in range(last, stop, -1):
         each = net.layers[index]
-        if index < last or at == "output":
+        if index < last or of == "outputs":
             signal = _tail_down(each, signal, trace, contrast)
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images

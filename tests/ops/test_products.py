@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zf_jax.ops import products
+from zf_jax.ops import products, winograd
 
 # Kernel [rows, columns, C, maps], stride, input [N, H, W, C].
 CASES = {
@@ -68,7 +68,7 @@ def test_equals_a_convolution(case):
 @pytest.mark.parametrize("shape", [(1, 33, 14), (3, 19, 9), (5, 6, 6), (9, 4, 3)])
 def test_blocks(shape, monkeypatch):
     # Strips of an image's rows, and groups of images, that do not come out even.
-    monkeypatch.setattr(products, "_BLOCK", 1)
+    monkeypatch.setattr(winograd, "_BLOCK", 1)
     x, kernel = normal((*shape, 16)), normal((3, 3, 16, 8), 1)
     got = jax.jit(filtered, static_argnums=2)(x, kernel, (1, 1))
     assert_near(got, in_float64(x, kernel, (1, 1)))

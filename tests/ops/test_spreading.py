@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zf_jax.ops import products, spreading
+from zf_jax.ops import spreading, winograd
 
 # Kernel [rows, columns, C, maps], dilation, padding, input [N, H, W, C].
 CASES = {
@@ -49,8 +49,14 @@ def assert_near(got, want, most=1e-6):
     assert error < most
 
 
+def is_parted(kernel, dilation) -> bool:
+    """Whether the dilation leaves 3 x 3 entries a phase."""
+    (rows, columns, *_), (down, across) = kernel.shape, dilation
+    return dilation != (1, 1) and (-(-rows // down), -(-columns // across)) == (3, 3)
+
+
 def filtered(x, kernel, dilation, padding):
-    prepared = spreading.prepare(kernel, dilation)
+    prepared = spreading.prepare(kernel, dilation, turned=is_parted(kernel, dilation))
     return spreading.filter_maps(x, prepared, dilation, padding)
 
 
@@ -72,19 +78,39 @@ def test_equals_a_convolution(case):
     assert_near(got, np.asarray(theirs))
 
 
-@pytest.mark.parametrize(("size", "is_turned"), [(4, False), (5, True), (6, True)])
-def test_what_goes_by_winograds_form(size, is_turned):
-    # 36 products for 4 x 4 entries of each of 4 phases, where the stride leaves 3 x 3.
-    prepared = spreading.prepare(normal((size, size, 8, 3)), (2, 2))
-    turned, plain = (36, 8, 4 * 3), (8, size * size * 3)
-    assert prepared.factors.shape == (turned if is_turned else plain)
-    assert prepared.size == (size, size)
+@pytest.mark.parametrize(
+    ("places", "size", "dilation", "expected"),
+    [
+        # 4 phases of 36 products for 4 x 4 entries, against 25 for each entry.
+        ((7, 7), (5, 5), (2, 2), True),
+        ((4, 4), (5, 5), (2, 2), True),
+        ((3, 3), (5, 5), (2, 2), False),
+        ((5, 5), (5, 5), (2, 2), False),
+        # 4 x 4, and 2 x 2 entries a phase.
+        ((8, 8), (7, 7), (2, 2), False),
+        ((8, 8), (4, 4), (2, 2), False),
+        ((8, 8), (3, 3), (1, 1), False),
+        ((8, 8), (11, 11), (4, 4), True),
+    ],
+)
+def test_where_winograds_form_is_used(places, size, dilation, expected):
+    assert spreading.is_turned(places, size, dilation) == expected
+
+
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("shape", [(0, 5, 6, 8), (2, 0, 6, 8)])
+def test_of_nothing(size, shape):
+    # No images, or no rows but the padding.
+    got = filtered(jnp.zeros(shape), normal((size, size, 8, 3)), (2, 2), ((6, 6),) * 2)
+    rows = 2 * shape[1] - 1 + 12 - size + 1
+    assert got.shape == (shape[0], rows, 2 * 6 - 1 + 12 - size + 1, 3)
+    assert not np.asarray(got).any()
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_blocks(count, monkeypatch):
     # Groups of images that do not come out even, one after the other.
-    monkeypatch.setattr(products, "_BLOCK", 1)
+    monkeypatch.setattr(winograd, "_BLOCK", 1)
     x, kernel = normal((count, 9, 6, 16)), normal((5, 5, 16, 3), 1)
     settings = (2, 2), ((4, 4), (4, 4))
     got = jax.jit(filtered, static_argnums=(2, 3))(x, kernel, *settings)

@@ -57,6 +57,23 @@ def test_batches_are_read_as_they_are_needed():
     assert seen == [0, 1]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("images", [4, 6])
+def test_what_was_sent_is_no_longer_the_callers(images, count):
+    # Aligned as JAX reads the host's memory in place.
+    memory = np.zeros(8 * 12 + 16, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    batch = memory[start : start + images * 12].reshape(images, 2, 2, 3)
+    batch[:] = IMAGES[:images]
+    sent = sharded.send(batch, (2, 3), tuple(jax.local_devices()[:count]))
+    batch[:] = 0
+    assert sent.shape == (2, 3, 2, 2, 3)
+    assert len(sent.devices()) == count
+    sent = np.asarray(sent).reshape(6, 2, 2, 3)
+    np.testing.assert_array_equal(sent[:images], IMAGES[:images])
+    assert not sent[images:].any()
+
+
 def test_a_buffer_that_is_filled_again_for_every_batch():
     read, buffer = make_read(), np.empty((4, *IMAGES.shape[1:]), np.float32)
 

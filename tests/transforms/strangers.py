@@ -543,6 +543,18 @@ def up_and_down(maps=6):
     return read
 
 
+def spread_twice():
+    """One kernel, transposed at two strides: 3 x 3 entries a phase, and 2 x 2."""
+    draw = Draws(20)
+    first, up = draw.kernel(5, 5, 3, 16), draw.kernel(6, 6, 16, 8)
+
+    def read(images):
+        x = jax.nn.relu(conv(images, first, 4))
+        return [conv(x, up, 1, [(5, 5)] * 2, lhs_dilation=(n, n)) for n in (2, 3)]
+
+    return read
+
+
 def products_alone():
     """No place in it: from the first layer on, everything sees everything."""
     draw = Draws(19)
@@ -580,5 +592,6 @@ STRANGERS = {
     "padded otherwise": Stranger(padded_otherwise, 1),
     "up and down": Stranger(up_and_down, 1),
     "up and down, many maps": Stranger(functools.partial(up_and_down, 16), 1),
+    "spread twice": Stranger(spread_twice, 1),
     "products alone": Stranger(products_alone, 0),
 }

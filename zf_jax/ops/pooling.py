@@ -100,8 +100,10 @@ def unpool(
     return total
 
 
-def _windows(op: Pool, axis: int, places: int, count: int) -> list[tuple]:
-    """The windows that the input's places lie in: the first of each, the next, ...
+def _windows(
+    op: Pool, axis: int, places: int, count: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The windows that the input's places lie in: the last of each, the one before, ...
 
     Returns:
       Pairs of [places] int: which of the `count` windows, and which of its entries the

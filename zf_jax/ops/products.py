@@ -16,26 +16,28 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from zf_jax.layers import Pair
-from zf_jax.ops.winograd import TILE, TURNED, turn, turn_back, turn_kernel
-
-# Bytes of turned entries worked on together: what fits the cache.
-_BLOCK = 1 << 20
+from zf_jax.ops import winograd
+from zf_jax.ops.winograd import TILE, TURNED
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["factors"], meta_fields=["size"]
+    jax.tree_util.register_dataclass,
+    data_fields=["factors"],
+    meta_fields=["size", "is_turned"],
 )
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A kernel, prepared for `filter_maps`.
+    """A kernel, prepared for `filter_maps` here or in `spreading.py`.
 
     Attributes:
-      factors: of the products, as its `prepare` tells.
+      factors: what entries, or turned ones, are multiplied by: see `prepare` there.
       size: its rows and columns.
+      is_turned: for Winograd's form.
     """
 
     factors: jax.Array
     size: Pair
+    is_turned: bool = False
 
 
 def prepare(kernel: jax.Array, stride: Pair) -> Prepared:
@@ -47,7 +49,7 @@ def prepare(kernel: jax.Array, stride: Pair) -> Prepared:
     *size, _, maps = kernel.shape
     if not _is_winograd(tuple(size), stride):
         return Prepared(kernel.reshape(-1, maps), tuple(size))
-    return Prepared(turn_kernel(kernel), (3, 3))
+    return Prepared(winograd.turn_kernel(kernel), (3, 3), is_turned=True)
 
 
 def work(places: Pair, size: Pair) -> int:
@@ -73,7 +75,7 @@ def filter_maps(x: jax.Array, kernel: Prepared, stride: Pair) -> jax.Array:
     Returns:
       [N, H', W', maps], in x's dtype.
     """
-    filtering = _winograd if _is_winograd(kernel.size, stride) else _patches
+    filtering = _winograd if kernel.is_turned else _patches
     return _folded(filtering, kernel.size, stride)(x, kernel.factors)
 
 
@@ -123,14 +125,6 @@ def _patches(x, factors, size: Pair, stride: Pair):
     return (flat @ factors).reshape(len(x), rows, columns, -1)
 
 
-def block_bytes(factors: jax.Array) -> int:
-    """Bytes of turned entries to work on together.
-
-    No less than half of the turned kernel, which is read again for every block.
-    """
-    return max(_BLOCK, factors.size * factors.dtype.itemsize // 2)
-
-
 def _winograd(x, factors, size: Pair, stride: Pair):
     """Block by block, where all turned entries at once would outgrow the cache.
 
@@ -142,7 +136,7 @@ def _winograd(x, factors, size: Pair, stride: Pair):
         return jnp.zeros((count, height, across, maps), x.dtype)
     rows = -(-height // TILE)
     row = TURNED**2 * -(-across // TILE) * max(channels, maps) * x.dtype.itemsize
-    most = block_bytes(factors)
+    most = winograd.block_bytes(factors)
     strips = -(-rows // min(rows, max(1, most // row)))
     rows = -(-rows // strips)
     images = min(count, max(1, most // (rows * row))) if strips == 1 else 1
@@ -170,12 +164,13 @@ def _tiles(x, factors):
     rows, columns = -(-height // TILE), -(-width // TILE)
     more = [(0, TILE * n - m) for n, m in ((rows, height), (columns, width))]
     x = jnp.pad(x, ((0, 0), *more, (0, 0)))
-    x = jnp.stack(turn(_entries(x, rows, axis=1)))
-    x = jnp.stack(turn(_entries(x, columns, axis=3)), axis=1)
+    x = jnp.stack(winograd.turn(_entries(x, rows, axis=1)))
+    x = jnp.stack(winograd.turn(_entries(x, columns, axis=3)), axis=1)
     turned = x.reshape(TURNED**2, -1, x.shape[-1])
     products = jnp.einsum("ptc,pcd->ptd", turned, factors)
     products = products.reshape(*x.shape[:-1], -1)
-    lines = [jnp.stack(turn_back(line), axis=3) for line in turn_back(products)]
+    back = winograd.turn_back
+    lines = [jnp.stack(back(line), axis=3) for line in back(products)]
     y = jnp.stack(lines, axis=2)
     y = y.reshape(-1, TILE * rows, TILE * columns, y.shape[-1])
     return y[:, :height, :width]

@@ -16,14 +16,16 @@ import numpy as np
 
 # Side of a tile of the result, and of the input that it sees.
 TILE, TURNED = 4, 6
+# Bytes of turned entries worked on together: what fits the cache.
+_BLOCK = 1 << 20
 # The points are 0, the two of each pair, and infinity.
 _NEAR, _FAR = 0.75, 1.5
 
 
 def turn_kernel(kernel: jax.Array) -> jax.Array:
     """[3, 3, C, maps] -> [36, C, maps], both axes at once: sums of 9 entries each."""
-    turn = jnp.asarray(np.kron(_filter_turn(), _filter_turn()), kernel.dtype)
-    turned = jnp.matmul(turn, kernel.reshape(9, -1), precision="highest")
+    matrix = jnp.asarray(np.kron(_filter_turn(), _filter_turn()), kernel.dtype)
+    turned = jnp.matmul(matrix, kernel.reshape(9, -1), precision="highest")
     return turned.reshape(TURNED**2, *kernel.shape[2:])
 
 
@@ -33,6 +35,14 @@ def _filter_turn() -> np.ndarray:
     apart = [np.prod(point - points[points != point]) for point in points]
     at_points = points[:, None] ** np.arange(3) / np.array(apart)[:, None]
     return np.concatenate([at_points, [[0, 0, 1]]])
+
+
+def block_bytes(factors: jax.Array) -> int:
+    """Bytes of turned entries to work on together.
+
+    No less than half of the turned kernel, which is read again for every block.
+    """
+    return max(_BLOCK, factors.size * factors.dtype.itemsize // 2)
 
 
 def turn(d) -> list[jax.Array]:

@@ -19,9 +19,9 @@ from zf_jax.spec import Spec
 # Bytes that the maps of the projections computed together may take, and how many there
 # are at the most.
 _BUDGET, _MOST = 512 << 20, 64
-# On a CPU the most, and bytes for more of them: maps are to stay in its cache, but
-# filters are read again for each batch.
-_MOST_CPU, _MORE_CPU, _MORE_BYTES = 8, 16, 20 << 20
+# On a CPU, whose cache they are to stay in: these bytes, but no fewer and no more of
+# them, since the filters are read again for each batch (`--bench=projection`).
+_BYTES_CPU, _FEWEST_CPU, _MOST_CPU = 20 << 20, 8, 16
 _MOST_THREADS = 8
 # Bytes of whole images' traces that are kept, and that a batch may take.
 MOST_KEPT = 1 << 30
@@ -179,7 +179,7 @@ class Look:
         unit = 4 * sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
         most = _MOST
         if jax.default_backend() == "cpu":
-            most = max(_MOST_CPU, min(_MORE_CPU, _MORE_BYTES // unit))
+            most = min(max(_BYTES_CPU // unit, _FEWEST_CPU), _MOST_CPU)
         return max(1, min(most, _BUDGET // unit))
 
     def of_images(self, images: Sequence[np.ndarray], units: ways.Units):

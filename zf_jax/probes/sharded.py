@@ -63,9 +63,9 @@ def _fetch(count: int, found):
 def send(
     batch: np.ndarray, axes: tuple[int, ...], devices: tuple[jax.Device, ...]
 ) -> jax.Array:
-    """A batch on the devices, filled up with zeros.
+    """Copies a batch to the devices, filled up with zeros.
 
-    When it is given, it is there: the caller may fill its buffer again.
+    Returns once it is there, so that the caller may fill its buffer again.
 
     Args:
       batch: [N, ...].
@@ -77,14 +77,13 @@ def send(
         # A CPU reads the host's memory where it is.
         batch = np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1))
     batch = batch.reshape(*axes, *batch.shape[1:])
-    placed = place(batch, devices, PartitionSpec("devices"))
-    return jax.block_until_ready(jax.device_put(placed))
+    return jax.block_until_ready(place(batch, devices, PartitionSpec("devices")))
 
 
 def place(arrays, devices: tuple[jax.Device, ...], spec: PartitionSpec):
-    """The arrays on several devices; on the only one, where they are."""
-    if len(jax.local_devices()) == 1:
-        return arrays
+    """The arrays on the devices."""
+    if len(devices) == 1:
+        return jax.device_put(arrays, devices[0])
     return jax.device_put(arrays, NamedSharding(mesh(devices), spec))
 
 

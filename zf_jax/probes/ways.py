@@ -87,7 +87,10 @@ def _way_up(net: Spec, keep, *given) -> ahead.Split:
 def highest_large(net: Spec) -> str | None:
     """The highest layer with large maps, from which units go down one by one on a CPU.
 
-    It lies below the units' own. None where there is no such layer, or no CPU.
+    None where there is no such layer, or no CPU.
+
+    Args:
+      net: up to the units' layer, below which it lies.
     """
     if jax.default_backend() != "cpu":
         return None
@@ -151,7 +154,7 @@ def _way_down(net: Spec, layer, rule, large, params, trace, units, inside, contr
 
     def go_on(params, signal, trace, inside):
         trace = cones.filled(net, trace, len(signal))
-        of = {"layer": large, "at": "output", "rule": rule, "inside": inside}
+        of = {"layer": large, "of": "outputs", "rule": rule, "inside": inside}
         return deconvnet.reconstruct(net, params, signal, trace, **of)
 
     given = params, trace, units, inside, control

@@ -13,9 +13,10 @@ from zf_jax.transforms import program
 
 # Below this many input maps a product has too little to add up to be worth its patches.
 _FEWEST_MAPS = 16
-# Where a stride spread maps out, XLA's own convolution is as fast for this many maps of
-# the result, and what many entries are spread over takes long to compile.
-_FEWEST_RESULTS, _MOST_ENTRIES = 16, 128
+# Where a stride spread maps out, XLA's own convolution is as fast as patches for this
+# many maps of the result, though from few places it takes up to thirty times as long.
+# What many entries are spread over takes long to compile.
+_FEWEST_RESULTS, _FEW_PLACES, _MOST_ENTRIES = 16, 16, 128
 # Bytes of an image's maps, in and out, from which images are filtered one by one.
 _LARGE = 512 << 10
 
@@ -58,15 +59,16 @@ def as_products(equation, padding=None) -> Filtering | None:
     padding = padding or params["padding"]
     if equation.invars[0].aval.shape[lhs[1]] < _FEWEST_MAPS:
         return None
-    spread = _is_spread(equation, padding)
+    spread, turned = _spreading(equation, padding)
     if not spread and set(dilation) != {1}:
         return None
     pads = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
 
     def prepare(clean: dict):
         kernel = _in_order(equation, clean)
-        way, step = (spreading, dilation) if spread else (products, stride)
-        return way.prepare(kernel, step)
+        if spread:
+            return spreading.prepare(kernel, dilation, turned=turned)
+        return products.prepare(kernel, stride)
 
     def filter_maps(x, kernel):
         if spread:
@@ -80,27 +82,31 @@ def as_products(equation, padding=None) -> Filtering | None:
         order = [(out[0], *out[2:], out[1]).index(axis) for axis in range(4)]
         return lax.transpose(y, order)
 
-    return Filtering((equation.invars[1], rhs, stride, spread), prepare, apply)
+    key = equation.invars[1], rhs, spread, turned, dilation if spread else stride
+    return Filtering(key, prepare, apply)
 
 
-def _is_spread(equation, padding) -> bool:
-    """Whether it is best to multiply each entry by all of the filters."""
+def _spreading(equation, padding) -> tuple[bool, bool]:
+    """Whether to multiply each entry by all of the filters, and whether turned ones."""
     params = equation.params
     lhs, rhs, _ = params["dimension_numbers"]
+    x, kernel = (each.aval.shape for each in equation.invars)
+    places, size = ([s[axis] for axis in of[2:]] for s, of in ((x, lhs), (kernel, rhs)))
+    dilation = params["lhs_dilation"]
     if set(params["window_strides"]) != {1}:
-        return False
-    kernel = equation.invars[1].aval.shape
-    size = tuple(kernel[axis] for axis in rhs[2:])
-    if set(params["lhs_dilation"]) != {1}:
-        few = kernel[rhs[0]] < _FEWEST_RESULTS and math.prod(size) <= _MOST_ENTRIES
-        return few or spreading.is_winograd(size, params["lhs_dilation"])
+        return False, False
+    if spreading.is_turned(tuple(places), tuple(size), dilation):
+        return True, True
+    if set(dilation) != {1}:
+        few = kernel[rhs[0]] < _FEWEST_RESULTS or math.prod(places) <= _FEW_PLACES
+        return few and math.prod(size) <= _MOST_ENTRIES, False
     # Of a window of them, maps are smaller, but its result is no larger than it is.
-    sides = [equation.invars[0].aval.shape[axis] for axis in lhs[2:]]
     results = [
-        max(0, side + sum(more) - n + 1)
-        for side, more, n in zip(sides, padding, size, strict=True)
+        max(0, place + sum(more) - n + 1)
+        for place, more, n in zip(places, padding, size, strict=True)
     ]
-    return math.prod(sides) * math.prod(size) < products.work(results, size)
+    plain = math.prod(places) * math.prod(size)
+    return plain < products.work(results, tuple(size)), False
 
 
 def as_is(equation) -> Filtering:
