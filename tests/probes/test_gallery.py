@@ -562,6 +562,24 @@ def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
     assert counts["whole"] == 1
 
 
+def test_how_many_units_go_together(params, monkeypatch):
+    def together():
+        return projection.Look(NET, params, "layer2", rule="deconvnet").batch_size
+
+    def set_bytes(units):
+        monkeypatch.setattr(projection, "_BYTES_CPU", int(units * unit))
+
+    net = projection.smallest(NET, "layer2").net
+    shapes = geometry.shapes(net).values()
+    unit = 4 * sum(2 * math.prod(s.maps) + math.prod(s.output) for s in shapes)
+    # What the cache is thought to hold, 8 at least and 16 at the most.
+    for units, expected in ((1, 8), (12.5, 12), (100, 16)):
+        set_bytes(units)
+        assert together() == expected
+    monkeypatch.setattr(projection, "_BUDGET", 3 * unit)
+    assert together() == 3
+
+
 def test_an_image_is_run_up_once_from_any_thread():
     runs = []
 
