@@ -110,10 +110,8 @@ def _patches(x, factors, size: Pair, dilation: Pair) -> jax.Array:
 
     Entry `i` of a patch falls on place `i // dilation` of phase `i % dilation`.
     """
-    (count, height, width, channels), maps = (
-        x.shape,
-        factors.shape[-1] // math.prod(size),
-    )
+    count, height, width, channels = x.shape
+    maps = factors.shape[-1] // math.prod(size)
     patches = x.reshape(-1, channels) @ factors
     patches = patches.reshape(count, height, width, *size, maps)
     reach = _reach(size, dilation)
