@@ -18,6 +18,7 @@ from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
 from zf_jax.probes import controls, gallery, projection, ways
 from zf_jax.spec import Input, Spec
+from zf_jax.transforms import filters
 
 NET = Spec(
     "toy",
@@ -740,12 +741,21 @@ def deep(name):
 
 
 @pytest.mark.parametrize(
-    ("large", "rule"),
-    [(0, "deconvnet"), (20_000, "guided"), (20_000, "gradient"), (1 << 30, "guided")],
+    ("large", "rule", "is_sparse"),
+    [
+        (0, "deconvnet", False),
+        (20_000, "deconvnet", True),
+        (20_000, "guided", False),
+        (20_000, "gradient", True),
+        (1 << 30, "guided", False),
+    ],
 )
-def test_products_down_a_deep_net(large, rule, monkeypatch):
-    # All units together, some of the way one by one, or all of it.
+def test_products_down_a_deep_net(large, rule, is_sparse, monkeypatch):
+    # All units together, some of the way one by one, or all of it; below a seed or a
+    # pool entry by entry, or not.
     monkeypatch.setattr(ways, "_LARGE", large)
+    monkeypatch.setattr(filters, "_SMALLEST_PATCH", 0 if is_sparse else 1 << 30)
+    monkeypatch.setattr(filters, "_SPARSE_COST", 0)
     net = deep(f"deep {large} {rule}")
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from zf_jax.layers import Pool
+from zf_jax.ops import pooling, products, spreading
 from zf_jax.transforms import ahead, filters
 
 RNG = np.random.default_rng(0)
@@ -103,10 +105,81 @@ def test_small_and_spread_maps_go_down_by_products(size, is_turned):
     signal = jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
     split = ahead.split(down, weights, signal, products=True)
     kernels, apply = split.prepare(weights), jax.jit(split.apply)
-    assert (len(kernels[0].factors) == 36) == is_turned
+    assert isinstance(kernels[0], products.Prepared) == is_turned
     assert "convolution" not in apply.lower(kernels, weights, signal).as_text()
     found, want = apply(kernels, weights, signal), jax.jit(down)(weights, signal)
     assert float(jnp.abs(found - want).max()) < 4e-6 * float(jnp.abs(want).max())
+
+
+# Rows and columns of the filters, their stride, of the unpooled maps, and maps below.
+@pytest.mark.parametrize(
+    ("size", "stride", "places", "maps", "is_sparse"),
+    [
+        # 5 * 5 * 96 an entry, at a stride; the same without; too few.
+        (5, 2, 7, 96, True),
+        (5, 1, 7, 96, True),
+        (5, 2, 7, 24, False),
+        # Winograd's form takes a quarter of the products, if there are whole tiles.
+        (3, 1, 14, 192, False),
+        (3, 1, 3, 192, True),
+        (3, 2, 14, 192, True),
+    ],
+)
+def test_what_was_unpooled_goes_down_entry_by_entry(
+    size, stride, places, maps, is_sparse, monkeypatch
+):
+    rng = np.random.default_rng(3)
+    kernel = jnp.asarray(rng.normal(size=(size, size, maps, 16)), jnp.float32)
+    pool, below = Pool(3, 2, 1), (places - 1) * stride + size
+    pooled, shape = (2, (places + 1) // 2, (places + 1) // 2, 16), (2, places, places)
+    signal = jnp.asarray(rng.normal(size=pooled), jnp.float32)
+    switches = jnp.asarray(rng.integers(0, 9, pooled), jnp.uint8)
+
+    def up(kernel, x):
+        return lax.conv_general_dilated(
+            x, kernel, (stride,) * 2, "VALID", dimension_numbers=LAYOUT
+        )
+
+    def down(kernel, signal, switches):
+        signal = pooling.unpool(pool, signal, switches, (*shape, 16))
+        signal = jnp.where(signal < 2, jnp.maximum(signal, 0), 0)
+        x = jax.ShapeDtypeStruct((2, below, below, maps), jnp.float32)
+        return jax.linear_transpose(lambda x: up(kernel, x), x)(signal)[0]
+
+    calls, spread = [], spreading.filter_sparse_maps
+
+    def counting(*given):
+        calls.append(given)
+        return spread(*given)
+
+    monkeypatch.setattr(spreading, "filter_sparse_maps", counting)
+    split = ahead.split(down, kernel, signal, switches, products=True)
+    found = jax.jit(split.apply)(split.prepare(kernel), kernel, signal, switches)
+    assert bool(calls) == is_sparse
+    want = jax.jit(down)(kernel, signal, switches)
+    assert float(jnp.abs(found - want).max()) < 4e-6 * float(jnp.abs(want).max())
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_other_maps_are_not_taken_for_zeros(named, monkeypatch):
+    monkeypatch.setattr(spreading, "filter_sparse_maps", None)
+    kernel = jnp.zeros((5, 5, 96, 16))
+
+    def down(kernel, signal):
+        zeros = spreading.mostly_zero(signal) if named else signal
+        x = jax.ShapeDtypeStruct((1, 11, 11, 96), jnp.float32)
+        # A sum has the zeros that both have.
+        transpose = jax.linear_transpose(
+            lambda x: lax.conv_general_dilated(
+                x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
+            ),
+            x,
+        )
+        return transpose(zeros + 1)[0]
+
+    signal = jnp.ones((1, 7, 7, 16))
+    split = ahead.split(down, kernel, signal, products=True)
+    assert split.apply(split.prepare(kernel), kernel, signal).shape == (1, 11, 11, 96)
 
 
 def test_kernels_serve_other_numbers_of_images():

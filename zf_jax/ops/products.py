@@ -27,10 +27,10 @@ from zf_jax.ops.winograd import TILE, TURNED
 )
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A kernel, prepared for `filter_maps` here or in `spreading.py`.
+    """A kernel, prepared for `filter_maps`.
 
     Attributes:
-      factors: what entries, or turned ones, are multiplied by: see `prepare` there.
+      factors: what patches, or turned entries, are multiplied by: see `prepare`.
       size: its rows and columns.
       is_turned: for Winograd's form.
     """

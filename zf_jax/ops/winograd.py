@@ -1,6 +1,7 @@
 """Winograd's F(4x4, 3x3): 3 x 3 filters by 36 products for 4 x 4 places, not 144.
 
 Lavin & Gray 2016. A tile of 6 x 6 entries of the input is turned, multiplied point by
+point with the turned kernel, and turned back into 4 x 4 of the result.
 point with the turned kernel, and turned back into 4 x 4 of the result. Down a net each
 step is the transpose of one of these: 4 x 4 entries are turned, multiplied, and turned
 back into 6 x 6 that add up where they overlap.
@@ -69,18 +70,3 @@ def turn_back(m) -> list[jax.Array]:
         _NEAR**2 * near + _FAR**2 * far,
         _NEAR**3 * near_odd + _FAR**3 * far_odd + m[5],
     ]
-
-
-def turn_down(u) -> list[jax.Array]:
-    """4 entries, turned for the way down: the transpose of `turn_back`."""
-    return _transposed(turn_back, u)
-
-
-def turn_back_down(m) -> list[jax.Array]:
-    """6 products, turned into what 6 entries get of them: the transpose of `turn`."""
-    return _transposed(turn, m)
-
-
-def _transposed(step, given) -> list[jax.Array]:
-    six = [jax.ShapeDtypeStruct(given[0].shape, given[0].dtype)] * TURNED
-    return jax.linear_transpose(step, six)(list(given))[0]

@@ -30,14 +30,15 @@ MOST_KEPT = 1 << 30
 def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
     """Does `work(*batch)` for all batches, a few side by side.
 
-    One alone leaves cores idle: a cone's upper maps are too small to be shared out.
+    One alone leaves cores idle: a cone's upper maps are too small to be shared out. One
+    more than there are cores is cut and fetched meanwhile.
 
     Args:
       work: what is done; from any thread.
       batches: arguments, the first of which tells what kind of work it is. The first
         batch of a kind goes ahead, so that what it compiles is there for the others.
     """
-    threads, kinds = min(_MOST_THREADS, os.cpu_count() or 1), set()
+    threads, kinds = min(_MOST_THREADS, (os.cpu_count() or 1) + 1), set()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         begun = collections.deque()
         for batch in batches:
@@ -167,7 +168,7 @@ class Look:
         self._net, self._layer, self._rule = net.upto(layer), layer, rule
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
-        self._cone = smallest(net, layer)
+        self._cone, self._field = smallest(net, layer), geometry.fields(net)[layer]
         self._ups, self._downs, self._large = None, {}, None
         if control is None:
             small = self._cone.net if self._cone else self._net
@@ -239,8 +240,8 @@ class Look:
                 f"{own}"
             )
         cone = self._cone or geometry.cone(self._net, self._layer)
-        field = geometry.fields(self._net)[self._layer]
-        firsts = np.stack([field.first(i, positions[:, i]) for i in (0, 1)], axis=1)
+        firsts = [self._field.first(i, positions[:, i]) for i in (0, 1)]
+        firsts = np.stack(firsts, axis=1)
         return cone.net, firsts, cones.inside(self._net, cone, sizes, positions)
 
     def _down(self, net: Spec, trace, units: ways.Units, inside, firsts, count: int):

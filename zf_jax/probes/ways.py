@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from zf_jax import convnet, deconvnet, geometry
+from zf_jax.ops import spreading
 from zf_jax.probes import cones
 from zf_jax.spec import Spec
 from zf_jax.transforms import ahead
@@ -189,4 +190,4 @@ def _seed(maps: jax.Array, units: Units) -> jax.Array:
     at = jnp.arange(len(units.channels)), *places, units.channels
     values = maps[at] if units.values is None else units.values
     # Maps may be told by where they are active alone.
-    return jnp.zeros(maps.shape).at[at].set(values)
+    return spreading.mostly_zero(jnp.zeros(maps.shape).at[at].set(values))

@@ -49,14 +49,15 @@ def split(
     jaxpr, consts = closed.jaxpr, closed.consts
     result = jax.tree.structure(jax.eval_shape(function, *given))
     early = {*jaxpr.constvars, *jaxpr.invars[: len(jax.tree.leaves(weights))]}
-    made, ways = [], {}
+    sparse, made, ways = filters.mostly_zero(jaxpr), [], {}
     for number, equation in enumerate(jaxpr.eqns):
         known = [program.is_known(atom, early) for atom in equation.invars]
         if all(known):
             made.append(equation)
             early.update(equation.outvars)
         elif equation.primitive.name == "conv_general_dilated" and known[1]:
-            ways[number] = _way(equation, products)
+            is_sparse = equation.invars[0] in sparse
+            ways[number] = _way(equation, products, is_sparse)
 
     def begin(leaves) -> dict:
         values = dict(zip(jaxpr.constvars, consts, strict=True))
@@ -88,6 +89,8 @@ def split(
     return Split(prepare, apply)
 
 
-def _way(equation, products: bool) -> filters.Filtering:
-    products = products and jax.default_backend() == "cpu"
-    return (products and filters.as_products(equation)) or filters.as_is(equation)
+def _way(equation, products: bool, is_sparse: bool) -> filters.Filtering:
+    found = None
+    if products and jax.default_backend() == "cpu":
+        found = filters.as_products(equation, is_sparse=is_sparse)
+    return found or filters.as_is(equation)

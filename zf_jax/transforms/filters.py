@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Literal
 
 from zf_jax.ops import products, spreading
 from zf_jax.transforms import program
@@ -17,6 +18,13 @@ _FEWEST_MAPS = 16
 # many maps of the result, though from few places it takes up to thirty times as long.
 # What many entries are spread over takes long to compile.
 _FEWEST_RESULTS, _FEW_PLACES, _MOST_ENTRIES = 16, 16, 128
+# Rows, columns and maps that an entry is spread over, from which it pays to look for
+# those that are not zero.
+_SMALLEST_PATCH = 1_500
+# What that takes, against a product of all.
+_SPARSE_COST = 0.4
+# What leaves zeros zero.
+_KEEPS_ZEROS = {"max", "select_n"}
 # Bytes of an image's maps, in and out, from which images are filtered one by one.
 _LARGE = 512 << 10
 
@@ -35,12 +43,25 @@ class Filtering(NamedTuple):
     apply: Callable[[jax.Array, Any], jax.Array]
 
 
-def as_products(equation, padding=None) -> Filtering | None:
+def mostly_zero(jaxpr) -> set:
+    """The variables that `spreading.mostly_zero` names, rectified or not."""
+    found = set()
+    for equation in jaxpr.eqns:
+        kind = equation.primitive.name
+        is_named = equation.params.get("name") == spreading.MOSTLY_ZERO
+        variables = [a for a in equation.invars if not isinstance(a, Literal)]
+        if is_named or (kind in _KEEPS_ZEROS and found.intersection(variables)):
+            found.update(equation.outvars)
+    return found
+
+
+def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering | None:
     """A convolution as products; None for what is none, or better left alone.
 
     Args:
       equation: the operation.
       padding: if other than its own.
+      is_sparse: its input is mostly zero.
     """
     params = equation.params
     if (
@@ -59,22 +80,26 @@ def as_products(equation, padding=None) -> Filtering | None:
     padding = padding or params["padding"]
     if equation.invars[0].aval.shape[lhs[1]] < _FEWEST_MAPS:
         return None
-    spread, turned = _spreading(equation, padding)
-    if not spread and set(dilation) != {1}:
+    form = _form(equation, padding, is_sparse)
+    if form is None:
         return None
     pads = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
 
     def prepare(clean: dict):
         kernel = _in_order(equation, clean)
-        if spread:
-            return spreading.prepare(kernel, dilation, turned=turned)
-        return products.prepare(kernel, stride)
+        if form == "sliding":
+            return products.prepare(kernel, stride)
+        return spreading.prepare(kernel)
 
     def filter_maps(x, kernel):
-        if spread:
-            return spreading.filter_maps(x, kernel, dilation, padding)
-        x = lax.pad(x, jnp.zeros((), x.dtype), pads)
-        return products.filter_maps(x, kernel, stride)
+        match form:
+            case "sliding":
+                x = lax.pad(x, jnp.zeros((), x.dtype), pads)
+                return products.filter_maps(x, kernel, stride)
+            case "spreading":
+                return spreading.filter_maps(x, kernel, dilation, padding)
+            case "sparse":
+                return spreading.filter_sparse_maps(x, kernel, dilation, padding)
 
     def apply(x, kernel):
         y = filter_maps(lax.transpose(x, (lhs[0], *lhs[2:], lhs[1])), kernel)
@@ -82,31 +107,33 @@ def as_products(equation, padding=None) -> Filtering | None:
         order = [(out[0], *out[2:], out[1]).index(axis) for axis in range(4)]
         return lax.transpose(y, order)
 
-    key = equation.invars[1], rhs, spread, turned, dilation if spread else stride
+    key = equation.invars[1], rhs, stride if form == "sliding" else None
     return Filtering(key, prepare, apply)
 
 
-def _spreading(equation, padding) -> tuple[bool, bool]:
-    """Whether to multiply each entry by all of the filters, and whether turned ones."""
+def _form(equation, padding, is_sparse: bool) -> str | None:
+    """The fastest form of products, or None where XLA's own convolution is."""
     params = equation.params
     lhs, rhs, _ = params["dimension_numbers"]
     x, kernel = (each.aval.shape for each in equation.invars)
     places, size = ([s[axis] for axis in of[2:]] for s, of in ((x, lhs), (kernel, rhs)))
-    dilation = params["lhs_dilation"]
+    is_spread = set(params["lhs_dilation"]) != {1}
     if set(params["window_strides"]) != {1}:
-        return False, False
-    if spreading.is_turned(tuple(places), tuple(size), dilation):
-        return True, True
-    if set(dilation) != {1}:
-        few = kernel[rhs[0]] < _FEWEST_RESULTS or math.prod(places) <= _FEW_PLACES
-        return few and math.prod(size) <= _MOST_ENTRIES, False
-    # Of a window of them, maps are smaller, but its result is no larger than it is.
+        return None if is_spread else "sliding"
     results = [
         max(0, place + sum(more) - n + 1)
         for place, more, n in zip(places, padding, size, strict=True)
     ]
-    plain = math.prod(places) * math.prod(size)
-    return plain < products.work(results, tuple(size)), False
+    spreading_work = math.prod(places) * math.prod(size)
+    # With zeros between the entries, XLA's own takes no less than the product.
+    sliding_work = spreading_work if is_spread else products.work(results, tuple(size))
+    is_large = math.prod(size) * kernel[rhs[0]] >= _SMALLEST_PATCH
+    if is_sparse and is_large and _SPARSE_COST * spreading_work < sliding_work:
+        return "sparse"
+    if is_spread:
+        few = kernel[rhs[0]] < _FEWEST_RESULTS or math.prod(places) <= _FEW_PLACES
+        return "spreading" if few and math.prod(size) <= _MOST_ENTRIES else None
+    return "spreading" if spreading_work < sliding_work else "sliding"
 
 
 def as_is(equation) -> Filtering:
