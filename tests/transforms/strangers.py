@@ -544,7 +544,7 @@ def up_and_down(maps=6):
 
 
 def spread_twice():
-    """One kernel, transposed at two strides: 3 x 3 entries a phase, and 2 x 2."""
+    """One kernel, transposed at two strides."""
     draw = Draws(20)
     first, up = draw.kernel(5, 5, 3, 16), draw.kernel(6, 6, 16, 8)
 

@@ -21,10 +21,10 @@ _FEWEST_RESULTS, _FEW_PLACES, _MOST_ENTRIES = 16, 16, 128
 # Rows, columns and maps that an entry is spread over, from which it pays to look for
 # those that are not zero.
 _SMALLEST_PATCH = 1_500
-# What that takes, against a product of all.
+# What that takes for one in ten, against a product of all entries.
 _SPARSE_COST = 0.4
-# What leaves zeros zero.
-_KEEPS_ZEROS = {"max", "select_n"}
+# Operations that rectify: zeros stay zero.
+_KEEP_ZEROS = {"max", "select_n"}
 # Bytes of an image's maps, in and out, from which images are filtered one by one.
 _LARGE = 512 << 10
 
@@ -50,7 +50,7 @@ def mostly_zero(jaxpr) -> set:
         kind = equation.primitive.name
         is_named = equation.params.get("name") == spreading.MOSTLY_ZERO
         variables = [a for a in equation.invars if not isinstance(a, Literal)]
-        if is_named or (kind in _KEEPS_ZEROS and found.intersection(variables)):
+        if is_named or (kind in _KEEP_ZEROS and found.intersection(variables)):
             found.update(equation.outvars)
     return found
 
@@ -61,7 +61,7 @@ def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering
     Args:
       equation: the operation.
       padding: if other than its own.
-      is_sparse: its input is mostly zero.
+      is_sparse: its input is mostly zero: it may pay to look for what is not.
     """
     params = equation.params
     if (
