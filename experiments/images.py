@@ -6,6 +6,7 @@ Flags shared by the experiments: --images, or --dataset with its split.
 import copy
 import functools
 import hashlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,10 @@ _BATCH = flags.DEFINE_integer(
 )
 
 
+# Bytes of images kept, for whoever asks for them again.
+_KEPT = 64 << 20
+
+
 class Dataset:
     """A split: centre crops of one size."""
 
@@ -49,17 +54,23 @@ class Dataset:
         self.labels = source.labels
         self.title = f"{len(source.examples):,} images of {self.name}"
         # Of what is chosen from the split, which.
-        self.source, self._known, self._which = source, known, ()
+        self._known, self._which = known, ()
         size = known.crop or (known.resize, known.resize)
         self._cut = {"size": size, "resize": known.resize}
+        self._open(source)
+
+    def _open(self, source: sources.Source) -> None:
+        self.source = source
+        image_at = functools.partial(batches.image_at, source, **self._cut)
+        most = _KEPT // (3 * math.prod(self._cut["size"]))
+        self._image_at = functools.lru_cache(maxsize=most)(image_at)
 
     def __len__(self) -> int:
         return len(self.source.examples)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """[H, W, 3] float32, prepared."""
-        image = batches.image_at(self.source, index, **self._cut)
-        return self._known.prepare(image)
+        return self._known.prepare(self._image_at(int(index)))
 
     def label(self, index: int) -> int:
         """The class of an image."""
@@ -93,7 +104,7 @@ class Dataset:
     def only(self, indices: np.ndarray) -> "Dataset":
         """Some of the images, in this order."""
         found = copy.copy(self)
-        found.source = sources.subset(self.source, indices)
+        found._open(sources.subset(self.source, indices))
         found._which = (*self._which, hashlib.sha256(np.int64(indices)).hexdigest())
         return found
 

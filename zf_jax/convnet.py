@@ -1,5 +1,6 @@
 """The convnet: images to logits, and to everything the deconvnet needs (section 2)."""
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -145,6 +146,7 @@ class ConvNet(nn.Module):
                 return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
+@functools.partial(jax.jit, static_argnames="given")
 def prepare(images: jax.Array, given: Input) -> jax.Array:
     """Pixels as a net takes them: (pixels - mean) * scale.
 
