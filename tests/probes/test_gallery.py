@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
+from zf_jax.ops import spreading
 from zf_jax.probes import controls, gallery, projection, ways
 from zf_jax.spec import Input, Spec
 from zf_jax.transforms import filters
@@ -756,6 +757,13 @@ def test_products_down_a_deep_net(large, rule, is_sparse, monkeypatch):
     monkeypatch.setattr(ways, "_LARGE", large)
     monkeypatch.setattr(filters, "_SMALLEST_PATCH", 0 if is_sparse else 1 << 30)
     monkeypatch.setattr(filters, "_SPARSE_COST", 0)
+    calls, spread = [], spreading.filter_sparse_maps
+
+    def counting(x, *given):
+        calls.append(x.shape[1:3])
+        return spread(x, *given)
+
+    monkeypatch.setattr(spreading, "filter_sparse_maps", counting)
     net = deep(f"deep {large} {rule}")
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)
@@ -776,3 +784,7 @@ def test_products_down_a_deep_net(large, rule, is_sparse, monkeypatch):
         want = framed(np.asarray(whole)[0], field, positions[m, k], size)
         assert np.abs(projections[m, k] - want).max() <= 1e-5 * np.abs(want).max()
     assert (values > 0).mean() > 0.9
+    # The seed's single entry, and what either pool leaves.
+    found = {*calls}
+    assert ((1, 1) in found) == is_sparse
+    assert len(found) == (3 if is_sparse else 0)

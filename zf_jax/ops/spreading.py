@@ -20,7 +20,7 @@ MOSTLY_ZERO = "mostly_zero"
 
 
 def mostly_zero(x: jax.Array) -> jax.Array:
-    """The same, named: some one in ten of its entries is not zero, or fewer."""
+    """The same, named: few of its entries are not zero, once rectified one in ten."""
     return checkpoint_name(x, MOSTLY_ZERO)
 
 
@@ -68,7 +68,7 @@ def filter_maps(
 def filter_sparse_maps(
     x: jax.Array, kernel: jax.Array, dilation: Pair, padding: tuple[Pair, Pair]
 ) -> jax.Array:
-    """`filter_maps`, in time that grows with the entries that are not zero.
+    """`filter_maps`, adding up the patches of the entries that are not zero alone.
 
     Of a window's entries unpooling fills one, and rectifying clears half of those: some
     one in ten is left. On a CPU it pays to look for them where patches are large.

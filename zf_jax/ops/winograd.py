@@ -2,9 +2,6 @@
 
 Lavin & Gray 2016. A tile of 6 x 6 entries of the input is turned, multiplied point by
 point with the turned kernel, and turned back into 4 x 4 of the result.
-point with the turned kernel, and turned back into 4 x 4 of the result. Down a net each
-step is the transpose of one of these: 4 x 4 entries are turned, multiplied, and turned
-back into 6 x 6 that add up where they overlap.
 
 Its errors in float32 depend on the points it interpolates at (Barabasz et al. 2020).
 With 0, 1, -1, 2 and -2 they are ten times a convolution's; with 0, 3/4, -3/4, 3/2 and

@@ -30,8 +30,8 @@ MOST_KEPT = 1 << 30
 def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
     """Does `work(*batch)` for all batches, a few side by side.
 
-    One alone leaves cores idle: a cone's upper maps are too small to be shared out. One
-    more than there are cores is cut and fetched meanwhile.
+    One alone leaves cores idle: a cone's upper maps are too small to be shared out.
+    They are one more than cores, eight at the most: one may be cut or fetched.
 
     Args:
       work: what is done; from any thread.

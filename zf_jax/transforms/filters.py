@@ -23,7 +23,7 @@ _FEWEST_RESULTS, _FEW_PLACES, _MOST_ENTRIES = 16, 16, 128
 _SMALLEST_PATCH = 1_500
 # What that takes for one in ten, against a product of all entries.
 _SPARSE_COST = 0.4
-# Operations that rectify: zeros stay zero.
+# Operations that rectify: the other operand is supposed to be zero.
 _KEEP_ZEROS = {"max", "select_n"}
 # Bytes of an image's maps, in and out, from which images are filtered one by one.
 _LARGE = 512 << 10
@@ -48,7 +48,7 @@ def mostly_zero(jaxpr) -> set:
     found = set()
     for equation in jaxpr.eqns:
         kind = equation.primitive.name
-        is_named = equation.params.get("name") == spreading.MOSTLY_ZERO
+        is_named = kind == "name" and equation.params["name"] == spreading.MOSTLY_ZERO
         variables = [a for a in equation.invars if not isinstance(a, Literal)]
         if is_named or (kind in _KEEP_ZEROS and found.intersection(variables)):
             found.update(equation.outvars)
