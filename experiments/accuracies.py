@@ -4,8 +4,10 @@ import pathlib
 
 import numpy as np
 
-from experiments import images, paper
-from zf_jax.figures import curves, files
+from experiments import paper
+from experiments.common import dataset
+from zf_jax import io
+from zf_jax.figures import curves
 from zf_jax.probes import transfer
 
 Cell = tuple[float, float]
@@ -13,7 +15,7 @@ Cell = tuple[float, float]
 
 def report(
     net: str,
-    data: images.Dataset,
+    data: dataset.Dataset,
     layers: list[str],
     sizes: list[int],
     found: dict[tuple[str, str, int], list[float]],
@@ -74,7 +76,7 @@ def report(
         title=f"{net} on {data.name}",
         path=out / "transfer.png",
     )
-    return [files.save_json(out / "transfer.json", {"accuracies": kept}), picture]
+    return [io.save_json(out / "transfer.json", {"accuracies": kept}), picture]
 
 
 def _cell(folds: list[float]) -> Cell:

@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from launch import script
+from zf_jax import cli
 from zf_jax.data import crops, sources
 from zf_jax.figures import plates
 
@@ -45,4 +45,4 @@ def main() -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("dataset", "out"))
+    cli.run(main, required=("dataset", "out"))

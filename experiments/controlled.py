@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import selection
+from experiments.common import unit_choice
 from zf_jax.errors import BadInput
 from zf_jax.figures import raster, sheets
 from zf_jax.layers import Pool
-from zf_jax.probes import controls, gallery, likeness
+from zf_jax.probes import controls, projection, similarity, topk
 
 _KINDS = ("random_weights", "wrong_unit", "centre_switches", "random_switches")
 _CONTROL = flags.DEFINE_list(
@@ -40,7 +40,7 @@ def draw(
     known,
     data,
     layer: str,
-    best: gallery.Strongest,
+    best: topk.TopK,
     maps: np.ndarray,
     captions: list[str],
     out: pathlib.Path,
@@ -51,11 +51,11 @@ def draw(
       The sheets, and the figures: by control, and by step of the cascade.
     """
     project = functools.partial(
-        gallery.project,
+        projection.project,
         known.net,
         known.params,
         data,
-        gallery.Strongest(*(part[:, :1] for part in best)),
+        topk.TopK(*(part[:, :1] for part in best)),
         layer=layer,
         maps=maps,
         rule=known.rule,
@@ -65,7 +65,7 @@ def draw(
     columns, figures = {f"projection\n({known.rule})": true}, {}
     for name, head, control in _made(chosen, known, layer, len(best.values)):
         other = project(control=control)[1][:, 0]
-        figures[name] = _figures(likeness.compare(true, other))
+        figures[name] = _figures(similarity.compare(true, other))
         columns[f"{head}\n{_short(figures[name])}"] = other
     _tell(layer, len(maps), figures)
     written = []
@@ -88,7 +88,7 @@ def draw(
 def _made(chosen, known, layer: str, channels: int):
     """Name, heading and control of each column that makes sense in the layer."""
     net = known.net
-    keys = jax.random.split(jax.random.key(selection.seed()), len(_KINDS))
+    keys = jax.random.split(jax.random.key(unit_choice.seed()), len(_KINDS))
     keys = dict(zip(_KINDS, keys, strict=True))
     if "random_weights" in chosen:
         for lowest in controls.cascade(net, layer):
@@ -121,7 +121,7 @@ def _made(chosen, known, layer: str, channels: int):
         yield "random_switches", "random switches", made
 
 
-def _figures(found: likeness.Likeness) -> dict:
+def _figures(found: similarity.Similarity) -> dict:
     """Means over the units where neither picture is silent; None where all are."""
     units = int(np.isfinite(found.spearman).sum())
     means = {}

@@ -18,16 +18,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, output, paper, parted, trained
-from launch import script
-from zf_jax import convnet, spec
+from experiments import paper, parted
+from experiments.common import dataset, model, output
+from zf_jax import cli, convnet, io, spec
 from zf_jax.figures import correspondence as plates
-from zf_jax.figures import files, raster
+from zf_jax.figures import raster
 from zf_jax.layers import Conv, Dense
 from zf_jax.probes import correspondence
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
 flags.adopt_module_key_flags(parted)
 flags.adopt_module_key_flags(output)
 _LAYERS = flags.DEFINE_list(
@@ -43,7 +43,7 @@ _ROWS, _RANDOM = 5, 3
 
 def main() -> list[pathlib.Path]:
     """Covers every part of every image, then compares the changes pair by pair."""
-    known = trained.load()
+    known = model.load()
     layers = _layers(known.net)
     out = output.folder(known.run, "correspondence")
     chosen = parted.choose(known)
@@ -58,7 +58,7 @@ def main() -> list[pathlib.Path]:
         boxes,
         batch_size=flags.FLAGS.batch_size,
     )
-    bar = script.progress(changes, total=len(boxes), desc="occlusions", unit=" images")
+    bar = cli.progress(changes, total=len(boxes), desc="occlusions", unit=" images")
     each = list(bar)
     signs = {layer: np.stack([one[layer] for one in each]) for layer in layers}
     which = {part: [i] for i, part in enumerate(chosen.parts)}
@@ -85,7 +85,7 @@ def main() -> list[pathlib.Path]:
         path=out / "correspondence.png",
     )
     found = {"images": chosen.names, "places": _PLACES.value, "scores": rows}
-    return [picture, files.save_json(out / "correspondence.json", found)]
+    return [picture, io.save_json(out / "correspondence.json", found)]
 
 
 def _layers(net: spec.Spec) -> list[str]:
@@ -99,7 +99,7 @@ def _layers(net: spec.Spec) -> list[str]:
     return names[0][-1:] + names[1][:-1][-1:]
 
 
-def _make_read(known: trained.Known, layers: list[str]):
+def _make_read(known: model.LoadedModel, layers: list[str]):
     model = convnet.ConvNet(known.net)
 
     def read(pixels: jax.Array) -> dict[str, jax.Array]:
@@ -110,4 +110,4 @@ def _make_read(known: trained.Known, layers: list[str]):
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from absl import flags
 
-from experiments import images, trained
+from experiments.common import dataset, model
 from zf_jax.errors import BadInput
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
 _CHECKPOINTS = flags.DEFINE_list(
     "checkpoints", [], "several training runs, in place of --checkpoint: an ensemble"
 )
@@ -28,8 +28,8 @@ class Member(NamedTuple):
     """
 
     name: str
-    known: trained.Known
-    data: images.Dataset
+    known: model.LoadedModel
+    data: dataset.Dataset
 
 
 def load() -> list[Member]:
@@ -49,20 +49,20 @@ def load() -> list[Member]:
             )
         cut = known.crop, known.resize, known.dataset
         if cut not in data:
-            data[cut] = images.Dataset(known)
+            data[cut] = dataset.Dataset(known)
         found.append(Member(name, known, data[cut]))
         _check(found[-1], found[0])
     return found
 
 
-def _named() -> list[tuple[str, trained.Known]]:
+def _named() -> list[tuple[str, model.LoadedModel]]:
     if not _CHECKPOINTS.value:
-        known = trained.load()
+        known = model.load()
         return [(known.run.name if known.run else known.net.name, known)]
     for flag in ("checkpoint", "onnx", "step"):
         if flags.FLAGS[flag].value is not None:
             raise BadInput(f"--checkpoints: leave out --{flag}, which is of one net")
-    return [(name, trained.of_run(name)) for name in _CHECKPOINTS.value]
+    return [(name, model.of_run(name)) for name in _CHECKPOINTS.value]
 
 
 def _check(one: Member, first: Member) -> None:

@@ -17,12 +17,11 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import ensemble, output, paper, trained
-from launch import script
-from zf_jax import convnet
+from experiments import ensemble, paper
+from experiments.common import model, output
+from zf_jax import cli, convnet, io
 from zf_jax.data import crops
-from zf_jax.figures import files
-from zf_jax.probes import errors, sharded
+from zf_jax.probes import batched, topk_error
 
 flags.adopt_module_key_flags(ensemble)
 flags.adopt_module_key_flags(output)
@@ -49,7 +48,7 @@ def main() -> list[pathlib.Path]:
     source = nets[0].data.source
     for of_net, name, spec in zip(ranks, names, specs, strict=True):
         single, ten = (
-            [round(100 * float(errors.error(each, k)), 4) for k in (1, 5)]
+            [round(100 * float(topk_error.error(each, k)), 4) for k in (1, 5)]
             for each in of_net
         )
         of_paper = paper.errors(source.name, source.split, spec)
@@ -58,10 +57,10 @@ def main() -> list[pathlib.Path]:
     _print(f"{data}: errors of {ranks.shape[-1]:,} images, %", rows)
     found = {"data": data, "images": ranks.shape[-1], "errors": rows}
     out = output.folder(nets[0].known.run, "errors")
-    return [files.save_json(out / "errors.json", found)]
+    return [io.save_json(out / "errors.json", found)]
 
 
-def _room(known: trained.Known) -> bool:
+def _room(known: model.LoadedModel) -> bool:
     return known.resize > min(known.crop)
 
 
@@ -76,25 +75,25 @@ def _ranks(nets: list[ensemble.Member]) -> np.ndarray:
     }
     labels = streams[id(images[0])].pop()
     readings = [
-        sharded.over(
-            errors.make_probabilities(_make_logits(one.known)),
+        batched.over(
+            topk_error.make_probabilities(_make_logits(one.known)),
             (batch.images for batch in streams[id(one.data)].pop()),
         )
         for one in nets
     ]
     found = []
-    with script.progress(total=len(images[0]), desc="errors", unit=" images") as bar:
+    with cli.progress(total=len(images[0]), desc="errors", unit=" images") as bar:
         for batch, *each in zip(labels, *readings, strict=True):
             each = np.stack(each)
             each = np.stack([each[:, :, _CENTRE], each.mean(axis=2)], axis=1)
             if len(nets) > 1:
                 each = np.concatenate([each, each.mean(axis=0, keepdims=True)])
-            found.append(errors.ranks(each, batch.labels)[..., batch.mask])
+            found.append(topk_error.ranks(each, batch.labels)[..., batch.mask])
             bar.update(found[-1].shape[-1])
     return np.concatenate(found, axis=-1)
 
 
-def _make_logits(known: trained.Known):
+def _make_logits(known: model.LoadedModel):
     model = convnet.ConvNet(known.net)
 
     def logits(pixels: jax.Array) -> jax.Array:
@@ -117,4 +116,4 @@ def _print(title: str, rows: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

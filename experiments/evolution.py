@@ -17,16 +17,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, output, passes, selection, trained
-from launch import script
-from zf_jax import geometry
+from experiments.common import dataset, model, output, topk_pass, unit_choice
+from zf_jax import cli, geometry, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import evolution, files
-from zf_jax.probes import gallery
+from zf_jax.figures import evolution
+from zf_jax.probes import projection
 from zf_jax.training import checkpoint
 
-flags.adopt_module_key_flags(images)
-flags.adopt_module_key_flags(selection)
+flags.adopt_module_key_flags(dataset)
+flags.adopt_module_key_flags(unit_choice)
 flags.declare_key_flag("rule")
 flags.FLAGS.set_default("split", "train")
 flags.FLAGS.set_default("maps", ["6"])
@@ -68,11 +67,11 @@ def _columns(kept: dict[int, int]) -> dict[int, int]:
     return {epoch: kept[epoch] for epoch in sorted(chosen)}
 
 
-def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
+def _look(known: model.LoadedModel, layer: str, data, best, last, maps) -> dict:
     """What excites the maps now, and what now becomes of the last epoch's winners."""
     both = jax.tree.map(lambda now, end: np.concatenate([now, end], 1), best, last)
     # What the last epoch's winners excite now is not in `last`.
-    patches, projections = gallery.project(
+    patches, projections = projection.project(
         known.net,
         known.params,
         data,
@@ -90,15 +89,17 @@ def _look(known: trained.Known, layer: str, data, best, last, maps) -> dict:
     }
 
 
-def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], data, out):
+def _gather(
+    newest: model.LoadedModel, steps: dict[int, int], layers: list[str], data, out
+):
     """The chosen maps of each layer, and its arrays, [M, E, ...] each.
 
     It goes back from the newest checkpoint, which tells what maps to look at.
     """
     known, last, maps, looks = newest, None, {}, {layer: [] for layer in layers}
     for epoch, step in reversed(steps.items()):
-        known = known if last is None else trained.of_run(_WORKDIR.value, step)
-        best = passes.strongest(
+        known = known if last is None else model.of_run(_WORKDIR.value, step)
+        best = topk_pass.strongest(
             known.net,
             known.params,
             data,
@@ -108,9 +109,9 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
             desc=f"epoch {epoch}",
         )
         last = last or best
-        for layer in script.progress(layers, desc="projections", leave=False):
+        for layer in cli.progress(layers, desc="projections", leave=False):
             if layer not in maps:
-                maps[layer] = selection.maps(newest, layer, best[layer].values[:, 0])
+                maps[layer] = unit_choice.maps(newest, layer, best[layer].values[:, 0])
                 _check_fit(newest, layer, len(maps[layer]), len(steps))
             if len(maps[layer]):
                 now = best[layer], last[layer], maps[layer]
@@ -122,7 +123,7 @@ def _gather(newest: trained.Known, steps: dict[int, int], layers: list[str], dat
     }
 
 
-def _check_fit(known: trained.Known, layer: str, maps: int, epochs: int) -> None:
+def _check_fit(known: model.LoadedModel, layer: str, maps: int, epochs: int) -> None:
     field = geometry.fields(known.net)[layer].size
     sides = map(min, field, known.net.input.size)
     # Patches, projections and those of the last winners, float32 in three colours.
@@ -134,7 +135,7 @@ def _check_fit(known: trained.Known, layer: str, maps: int, epochs: int) -> None
         )
 
 
-def _block(known: trained.Known, layer: str, maps, found: dict) -> evolution.Block:
+def _block(known: model.LoadedModel, layer: str, maps, found: dict) -> evolution.Block:
     names = known.names(layer)
     return evolution.Block(
         name=layer,
@@ -150,10 +151,10 @@ def main() -> list[pathlib.Path]:
     """Gathers checkpoint by checkpoint, then draws layer by layer."""
     steps = _columns(checkpoint.epochs(_WORKDIR.value))
     epochs = list(steps)
-    newest = trained.of_run(_WORKDIR.value, steps[epochs[-1]])
-    layers = selection.layers(newest.net)
+    newest = model.of_run(_WORKDIR.value, steps[epochs[-1]])
+    layers = unit_choice.layers(newest.net)
     out = output.folder(newest.run, "evolution")
-    data = (images.Photographs if images.files_given() else images.Dataset)(newest)
+    data = (dataset.ImageFiles if dataset.files_given() else dataset.Dataset)(newest)
     maps, arrays = _gather(newest, steps, layers, data, out)
     title = f"{newest.net.name}: strongest of {data.title}, projected ({newest.rule})"
     blocks, written = [], []
@@ -169,7 +170,7 @@ def main() -> list[pathlib.Path]:
             path = out / f"{layer}{f'-{number}' if len(pages) > 1 else ''}.png"
             written.append(evolution.plate([page], epochs, title=title, path=path))
         path = out / f"{layer}.npz"
-        written.append(files.save_arrays(path, **arrays[layer], **more))
+        written.append(io.save_arrays(path, **arrays[layer], **more))
         blocks.append(block.rows_from(0, _ROWS))
     if blocks:
         path = out / "evolution.png"
@@ -179,4 +180,4 @@ def main() -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("workdir",))
+    cli.run(main, required=("workdir",))

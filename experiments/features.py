@@ -17,16 +17,16 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from experiments import controlled, images, output, passes, selection, trained
-from launch import script
-from zf_jax import geometry
-from zf_jax.figures import files, plates, raster, sheets
+from experiments import controlled
+from experiments.common import dataset, model, output, topk_pass, unit_choice
+from zf_jax import cli, geometry, io
+from zf_jax.figures import plates, raster, sheets
 from zf_jax.layers import Conv
-from zf_jax.probes import gallery
+from zf_jax.probes import projection
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
-flags.adopt_module_key_flags(selection)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
+flags.adopt_module_key_flags(unit_choice)
 flags.adopt_module_key_flags(controlled)
 flags.adopt_module_key_flags(output)
 _K = flags.DEFINE_integer("k", 9, "images a map", lower_bound=1)
@@ -38,23 +38,25 @@ _FIRST = 12
 
 def main() -> list[pathlib.Path]:
     """Gathers in one pass for all layers, then projects and draws layer by layer."""
-    known = trained.load()
-    layers, kinds = selection.layers(known.net), controlled.kinds()
-    data = images.Photographs(known) if images.files_given() else images.Dataset(known)
+    known = model.load()
+    layers, kinds = unit_choice.layers(known.net), controlled.kinds()
+    data = (
+        dataset.ImageFiles(known) if dataset.files_given() else dataset.Dataset(known)
+    )
     out = output.folder(known.run, "features")
     k = min(_K.value, len(data))
-    found = passes.strongest(
+    found = topk_pass.strongest(
         known.net, known.params, data, layers, k=k, path=out / "pass.npz"
     )
     written, rows, figures = _filters(known, layers, out), {}, {}
     maps_of = {
-        layer: selection.maps(known, layer, found[layer].values[:, 0])
+        layer: unit_choice.maps(known, layer, found[layer].values[:, 0])
         for layer in layers
     }
-    projector = gallery.Projector(
+    projector = projection.Projector(
         known.net, known.params, data, found, maps_of, rule=known.rule
     )
-    for layer in script.progress(layers, desc="projections"):
+    for layer in cli.progress(layers, desc="projections"):
         best, maps = found[layer], maps_of[layer]
         fires = _fires(best.values)
         if dead := int((~fires[:, 0]).sum()):
@@ -76,7 +78,7 @@ def main() -> list[pathlib.Path]:
         title = f"{known.net.name}: strongest projection of the first maps"
         written.append(plates.contact(rows, title=title, path=out / "contact.png"))
     if figures:
-        written.append(files.save_json(out / "controls.json", figures))
+        written.append(io.save_json(out / "controls.json", figures))
     data.tell_skipped()
     return written
 
@@ -131,7 +133,7 @@ def _layer(known, data, layer, best, maps, captions, projector, out):
         print(f"{layer}: no .npz, which would take {bytes_ / 2**30:.1f} GiB")
         return written, first
     patches, projections = (np.concatenate(part) for part in zip(*kept, strict=True))
-    arrays = files.save_arrays(
+    arrays = io.save_arrays(
         out / f"{layer}.npz",
         maps=maps,
         indices=best.images[maps],
@@ -143,7 +145,7 @@ def _layer(known, data, layer, best, maps, captions, projector, out):
     return [*written, arrays], first
 
 
-def _project(projector: gallery.Projector, layer, best, maps):
+def _project(projector: projection.Projector, layer, best, maps):
     """Patches and projections, but for maps that never fire: these are zero."""
     live = _fires(best.values[maps, 0])
     # One image of one map where none fires: its shape is that of all.
@@ -157,7 +159,7 @@ def _project(projector: gallery.Projector, layer, best, maps):
     return whole
 
 
-def _filters(known: trained.Known, layers: list[str], out) -> list[pathlib.Path]:
+def _filters(known: model.LoadedModel, layers: list[str], out) -> list[pathlib.Path]:
     """The first layer's filters, where that layer is drawn and looks at colours."""
     first = known.net.layers[0]
     kernel = np.asarray(known.params[first.name]["kernel"])
@@ -170,4 +172,4 @@ def _filters(known: trained.Known, layers: list[str], out) -> list[pathlib.Path]
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -17,24 +17,31 @@ import re
 import numpy as np
 from absl import flags
 
-from experiments import beside, images, output, passes, selection, trained
-from launch import script
+from experiments.common import comparison as nets
+from experiments.common import (
+    dataset,
+    model,
+    output,
+    topk_pass,
+    unit_choice,
+)
+from zf_jax import cli, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import comparison, files, plates, raster
+from zf_jax.figures import comparison, plates, raster
 from zf_jax.layers import Conv
-from zf_jax.probes import filters, gallery
+from zf_jax.probes import filters, projection
 from zf_jax.training.recipe import PAPER
 
-flags.adopt_module_key_flags(beside)
-flags.adopt_module_key_flags(images)
-flags.adopt_module_key_flags(selection)
+flags.adopt_module_key_flags(nets)
+flags.adopt_module_key_flags(dataset)
+flags.adopt_module_key_flags(unit_choice)
 flags.adopt_module_key_flags(output)
 # Images a map, as in fig. 2.
 _K = 9
 _BANDS = ("above 8", "8 to 4", "below 4")
 
 
-def _first(name: str, known: trained.Known) -> comparison.Filters:
+def _first(name: str, known: model.LoadedModel) -> comparison.Filters:
     """The first layer's filters and their measures."""
     layer = known.net.layers[0]
     if not isinstance(layer.filter, Conv):
@@ -55,12 +62,12 @@ def _first(name: str, known: trained.Known) -> comparison.Filters:
 
 def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib.Path]:
     """Fig. 6 (d, e): what excites some maps of the layer, projected."""
-    maps = selection.maps(known, layer, best.values[:, 0])
+    maps = unit_choice.maps(known, layer, best.values[:, 0])
     maps = maps[best.values[maps, 0] != 0]
     if not len(maps):
         print(f"{name}, {layer}: none of the maps is ever active, so it has no picture")
         return []
-    patches, projections = gallery.project(
+    patches, projections = projection.project(
         known.net, known.params, data, best, layer=layer, maps=maps, rule=known.rule
     )
     picture = plates.layer(
@@ -76,14 +83,14 @@ def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib
 
 def main() -> list[pathlib.Path]:
     """Measures both nets, and projects the second layer of each."""
-    nets = beside.load()
+    nets = comparison.load()
     firsts = {name: _first(name, known) for name, known in nets.items()}
     chosen = {
-        name: selection.layers(known.net, unset=known.net.layers[:2][-1].name)
+        name: unit_choice.layers(known.net, unset=known.net.layers[:2][-1].name)
         for name, known in nets.items()
     }
     out = output.folder(next(iter(nets.values())).run, "filters")
-    kind = images.Photographs if images.files_given() else images.Dataset
+    kind = dataset.ImageFiles if dataset.files_given() else dataset.Dataset
     data = {name: kind(known) for name, known in nets.items()}
     if len({each.title for each in data.values()}) > 1:
         seen = " and ".join(f"{each.title} for {name}" for name, each in data.items())
@@ -94,7 +101,7 @@ def main() -> list[pathlib.Path]:
         layers = list(dict.fromkeys([first, *chosen[name]]))
         look = known.net, known.params, data[name], layers
         path, k = out / f"pass-{slug}.npz", min(_K, len(data[name]))
-        best = passes.strongest(*look, k=k, path=path, desc=name)
+        best = topk_pass.strongest(*look, k=k, path=path, desc=name)
         silent = int((best[first].values[:, 0] == 0).sum())
         found[name] = {"images": len(data[name]), "silent": silent}
         given = firsts[name].kernel, firsts[name].stride, PAPER.filter_rms
@@ -115,8 +122,8 @@ def main() -> list[pathlib.Path]:
         cells = (f"{plates.number(each[row]):>20}" for each in found.values())
         print(f"{row:<28}" + "".join(cells))
     data[name].tell_skipped()
-    return [picture, files.save_json(out / "filters.json", found), *written]
+    return [picture, io.save_json(out / "filters.json", found), *written]
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

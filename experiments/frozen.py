@@ -7,20 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import images, passes, trained
-from launch import script
-from zf_jax import convnet, geometry
+from experiments.common import dataset, model, topk_pass
+from zf_jax import cli, convnet, geometry, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import files
-from zf_jax.probes import sharded, transfer
+from zf_jax.probes import batched, transfer
 
 # Of a fingerprint, in a file's name.
 _DIGITS = 16
 
 
 def features(
-    known: trained.Known,
-    data: images.Dataset,
+    known: model.LoadedModel,
+    data: dataset.Dataset,
     layers: Sequence[str],
     folder: pathlib.Path,
 ) -> dict[str, np.ndarray]:
@@ -47,7 +45,7 @@ def features(
             )
     paths = {}
     for layer in layers:
-        key = passes.fingerprint(known.net, known.params, data.key, layer)
+        key = topk_pass.fingerprint(known.net, known.params, data.key, layer)
         paths[layer] = folder / f"{layer}-{key[:_DIGITS]}.npy"
     found = {layer: _kept(paths[layer], wide[layer]) for layer in layers}
     missing = [layer for layer in layers if found[layer] is None]
@@ -60,7 +58,7 @@ def features(
     return {layer: _kept(paths[layer], wide[layer]) for layer in layers}
 
 
-def _compute(known: trained.Known, data: images.Dataset, wanted: dict) -> None:
+def _compute(known: model.LoadedModel, data: dataset.Dataset, wanted: dict) -> None:
     """One pass for all layers; the files appear when it is through."""
     model = convnet.ConvNet(known.net.upto(max(wanted, key=known.net.index)))
     params = {layer.name: known.params[layer.name] for layer in model.net.layers}
@@ -73,13 +71,13 @@ def _compute(known: trained.Known, data: images.Dataset, wanted: dict) -> None:
     with contextlib.ExitStack() as stack:
         kept = {}
         for layer, (path, shape) in wanted.items():
-            fresh = stack.enter_context(files.whole(path))
+            fresh = stack.enter_context(io.atomic_write(path))
             kept[layer] = np.lib.format.open_memmap(
                 fresh, "w+", dtype=np.float32, shape=shape
             )
-        bar = script.progress(total=len(data), desc="features", unit=" images")
+        bar = cli.progress(total=len(data), desc="features", unit=" images")
         with bar:
-            for found in sharded.over(read, data.batches()):
+            for found in batched.over(read, data.batches()):
                 for layer, rows in found.items():
                     kept[layer][bar.n : bar.n + len(rows)] = rows
                 bar.update(len(rows))
@@ -95,6 +93,6 @@ def _kept(path: pathlib.Path, shape: tuple[int, int]) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):
         array = None
     if array is None or array.shape != shape or array.dtype != np.float32:
-        passes.set_aside(path)
+        topk_pass.set_aside(path)
         return None
     return array

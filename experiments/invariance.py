@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import chosen, images, moves, output, trained
-from launch import script
-from zf_jax import convnet
+from experiments import moves
+from experiments.common import dataset, image_choice, model, output
+from zf_jax import cli, convnet, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import files, raster
 from zf_jax.figures import invariance as plates
+from zf_jax.figures import raster
 from zf_jax.probes import invariance, warps
 
-for _module in (trained, chosen, moves, output):
+for _module in (model, image_choice, moves, output):
     flags.adopt_module_key_flags(_module)
 _LAYERS = flags.DEFINE_list(
     "layers", [], "two; the first and the last before the classes if unset"
@@ -41,21 +41,23 @@ _MANY = flags.DEFINE_integer(
 
 def main() -> list[pathlib.Path]:
     """Measures the few images and the many under all warps, then draws."""
-    known = trained.load()
+    known = model.load()
     layers, out = _layers(known), output.folder(known.run, "invariance")
-    given = images.Photographs(known) if images.files_given() else None
-    behind = _MANY.value and images.dataset_given(known)
-    of_set = not given or chosen.wants_data() or behind
-    data = images.Dataset(known) if of_set else None
-    few = chosen.choose(known, given, data, otherwise=5)
+    given = dataset.ImageFiles(known) if dataset.files_given() else None
+    behind = _MANY.value and dataset.dataset_given(known)
+    of_set = not given or image_choice.wants_data() or behind
+    data = dataset.Dataset(known) if of_set else None
+    few = image_choice.choose(known, given, data, otherwise=5)
     many = min(_MANY.value, len(data)) if data and (known.crop or not given) else 0
     kinds = moves.of_images(len(few[0].image))
-    every = itertools.chain(few, (chosen.of_data(known, data, i) for i in range(many)))
+    every = itertools.chain(
+        few, (image_choice.of_data(known, data, i) for i in range(many))
+    )
     size = min(flags.FLAGS.batch_size, len(few) + many)
-    bar = script.progress(range(0, len(few) + many, size), desc="batches of images")
+    bar = cli.progress(range(0, len(few) + many, size), desc="batches of images")
     found = invariance.measure(
         _make_read(known, layers),
-        (chosen.stack(itertools.islice(every, size)) for _ in bar),
+        (image_choice.stack(itertools.islice(every, size)) for _ in bar),
         np.concatenate([kind.warps for kind in kinds]),
         border=_BORDER.value,
     )
@@ -72,7 +74,7 @@ def main() -> list[pathlib.Path]:
         print(f"{known.net.name} has no classes: no panel of their probability")
     ends = np.cumsum([len(kind.amounts) for kind in kinds])[:-1]
     split = [np.split(panel, ends, axis=1) for panel in panels.values()]
-    rows, pictures = [], jnp.asarray(chosen.stack(few)[0])
+    rows, pictures = [], jnp.asarray(image_choice.stack(few)[0])
     for kind, *curves in zip(kinds, *split, strict=True):
         print(f"{kind.name}: of the largest distance, after a step and half-way,")
         for layer, curve in zip(layers, curves, strict=False):
@@ -87,11 +89,11 @@ def main() -> list[pathlib.Path]:
     title = f"{known.net.name} under translation, scale and rotation"
     return [
         plates.plate(rows, [*panels], names, title=title, path=out / "invariance.png"),
-        files.save_arrays(out / "invariance.npz", names=names, **numbers),
+        io.save_arrays(out / "invariance.npz", names=names, **numbers),
     ]
 
 
-def _layers(known: trained.Known) -> list[str]:
+def _layers(known: model.LoadedModel) -> list[str]:
     names = [layer.name for layer in known.net.layers]
     features = names[:-1] if known.labels else names
     wanted = _LAYERS.value or [*features[:1], *features[-1:]]
@@ -100,7 +102,7 @@ def _layers(known: trained.Known) -> list[str]:
     return sorted(wanted, key=known.net.index)
 
 
-def _make_read(known: trained.Known, layers: list[str]):
+def _make_read(known: model.LoadedModel, layers: list[str]):
     """What the next layers see of these (their outputs), and the probabilities."""
     model = convnet.ConvNet(known.net if known.labels else known.net.upto(layers[-1]))
 
@@ -112,7 +114,7 @@ def _make_read(known: trained.Known, layers: list[str]):
     return read
 
 
-def _row(known: trained.Known, few, kind: moves.Moves, curves) -> plates.Row:
+def _row(known: model.LoadedModel, few, kind: moves.WarpGrid, curves) -> plates.Row:
     """With pictures of the few at quarters of the range."""
     shown = np.rint(np.linspace(0, len(kind.amounts) - 1, 5)).astype(int)
     moved = [warps.apply(few, kind.warps[i], _BORDER.value) for i in shown]
@@ -121,4 +123,4 @@ def _row(known: trained.Known, few, kind: moves.Moves, curves) -> plates.Row:
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

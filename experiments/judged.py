@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from experiments.trained import Known
-from zf_jax.data import truth
-from zf_jax.probes import saliency, scores
+from experiments.common.model import LoadedModel
+from zf_jax.data import annotations
+from zf_jax.probes import saliency, saliency_metrics
 
 # Images whose maps are computed together.
 GROUP = 10
@@ -27,16 +27,19 @@ def regions(data, indices: np.ndarray) -> dict[str, np.ndarray]:
     """
     examples, cut = [data.example(index) for index in indices], data.cut
     boxes = [
-        truth.part_boxes(each, list(each.get("parts", ())), **cut) for each in examples
+        annotations.part_boxes(each, list(each.get("parts", ())), **cut)
+        for each in examples
     ]
     return {
-        "silhouette": np.stack([truth.silhouette(each, **cut) for each in examples]),
-        "parts": np.stack([truth.covered(each, cut["size"]) for each in boxes]),
+        "silhouette": np.stack(
+            [annotations.silhouette(each, **cut) for each in examples]
+        ),
+        "parts": np.stack([annotations.covered(each, cut["size"]) for each in boxes]),
     }
 
 
 def maps(
-    known: Known, read, pixels, labels, rng, *, side: int, stride: int
+    known: LoadedModel, read, pixels, labels, rng, *, side: int, stride: int
 ) -> dict[str, np.ndarray]:
     """[N, H, W] by name; arguments as in `saliency`."""
     found = {
@@ -57,13 +60,13 @@ def scores_of(
     """Every score of maps [N, H, W] as [N], and the curves, [N, T + 1]."""
     found = {}
     for name, region in regions.items():
-        hits = scores.pointing(maps, region, tolerance=tolerance)
+        hits = saliency_metrics.pointing(maps, region, tolerance=tolerance)
         found[f"points at {name}"] = hits
     for name, region in regions.items():
-        found[f"energy in {name}"] = scores.energy(maps, region)
-    for kind in (scores.deletion, scores.insertion):
+        found[f"energy in {name}"] = saliency_metrics.energy(maps, region)
+    for kind in (saliency_metrics.deletion, saliency_metrics.insertion):
         curves = kind(read, pixels, maps, labels, step=step, batch_size=batch_size)
-        found[kind.__name__] = scores.auc(curves)
+        found[kind.__name__] = saliency_metrics.auc(curves)
         found[f"{kind.__name__} curve"] = np.asarray(curves)
     return found
 

@@ -20,7 +20,7 @@ _ROTATION = flags.DEFINE_float("rotation", 360, "from 0 to, degrees")
 _STEPS = flags.DEFINE_integer("steps", 40, "of each of the three", lower_bound=4)
 
 
-class Moves(NamedTuple):
+class WarpGrid(NamedTuple):
     """A row of fig. 5.
 
     Attributes:
@@ -38,7 +38,7 @@ class Moves(NamedTuple):
     warps: jax.Array
 
 
-def of_images(height: int) -> list[Moves]:
+def of_images(height: int) -> list[WarpGrid]:
     """What the flags ask for, of images of so many rows.
 
     Raises:
@@ -61,7 +61,7 @@ def of_images(height: int) -> list[Moves]:
     turns = np.linspace(0, _ROTATION.value, steps)
     down_by, turn_by = "vertical translation, pixels", "rotation, degrees"
     return [
-        Moves("translation", down_by, down, down, warps.translate(down)),
-        Moves("scale", "scale, ratio", ratios, ratios - 1, warps.scale(ratios)),
-        Moves("rotation", turn_by, turns, turns, warps.rotate(turns)),
+        WarpGrid("translation", down_by, down, down, warps.translate(down)),
+        WarpGrid("scale", "scale, ratio", ratios, ratios - 1, warps.scale(ratios)),
+        WarpGrid("rotation", turn_by, turns, turns, warps.rotate(turns)),
     ]

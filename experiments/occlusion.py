@@ -22,20 +22,19 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import chosen, images, output, passes, trained
-from experiments.chosen import Chosen
-from experiments.trained import Known
-from launch import script
-from zf_jax import convnet, spec
+from experiments.common import dataset, image_choice, model, output, topk_pass
+from experiments.common.image_choice import Chosen
+from experiments.common.model import LoadedModel
+from zf_jax import cli, convnet, io, spec
 from zf_jax.errors import BadInput
-from zf_jax.figures import files, plates, raster
+from zf_jax.figures import plates, raster
 from zf_jax.layers import Conv
-from zf_jax.probes import gallery, occlusion
+from zf_jax.probes import occlusion, projection, topk
 from zf_jax.transforms import closure
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
-flags.adopt_module_key_flags(chosen)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
+flags.adopt_module_key_flags(image_choice)
 flags.adopt_module_key_flags(output)
 _SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels of the net's input")
 _STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels")
@@ -60,17 +59,17 @@ _EXPLAIN = flags.DEFINE_bool(
 
 def main() -> list[pathlib.Path]:
     """Reads the net at every place of the square, image by image."""
-    known = trained.load()
+    known = model.load()
     out = output.folder(known.run, "occlusion")
     layer = _layer(known.net)
     if known.crop:
         occlusion.grid(known.crop, _SIDE.value, _STRIDE.value)
-    files = images.Photographs(known) if images.files_given() else None
-    beside, of_set = _OTHERS.value > 0, images.dataset_given(known)
+    files = dataset.ImageFiles(known) if dataset.files_given() else None
+    beside, of_set = _OTHERS.value > 0, dataset.dataset_given(known)
     data = None
-    if chosen.wants_data() or (beside and of_set) or files is None:
-        data = images.Dataset(known)
-    looked_at = chosen.choose(known, files, data)
+    if image_choice.wants_data() or (beside and of_set) or files is None:
+        data = dataset.Dataset(known)
+    looked_at = image_choice.choose(known, files, data)
     read, read_maps = _make_read(known, layer)
     others = None
     if beside:
@@ -81,7 +80,7 @@ def main() -> list[pathlib.Path]:
     if _EXPLAIN.value:
         size = {"side": _SIDE.value, "stride": _STRIDE.value}
         print(occlusion.explain(read, looked_at[0].image, **size))
-    for one in script.progress(looked_at, desc="occlusion"):
+    for one in cli.progress(looked_at, desc="occlusion"):
         readings = occlusion.sweep(
             read,
             one.image,
@@ -91,11 +90,11 @@ def main() -> list[pathlib.Path]:
             batch_size=_CHUNK.value,
             method=_METHOD.value,
         )
-        own = gallery.strongest(read_maps, [one.image[None]], k=1)[layer]
+        own = topk.scan(read_maps, [one.image[None]], k=1)[layer]
         clean = _clean(read, one.image[None])
         written += _write(known, layer, one, clean, readings, own, others, out)
     if files:
-        files.tell_skipped()
+        io.tell_skipped()
     return written
 
 
@@ -112,7 +111,7 @@ def _layer(net: spec.Spec) -> str:
     return _LAYER.value
 
 
-def _make_read(known: Known, layer: str):
+def _make_read(known: LoadedModel, layer: str):
     """What is read at every place; and the layer's maps alone."""
     net = known.net if known.labels else known.net.upto(layer)
     model, trunk = convnet.ConvNet(net), convnet.ConvNet(known.net.upto(layer))
@@ -134,7 +133,7 @@ def _make_read(known: Known, layer: str):
 
 def _clean(read, images: np.ndarray) -> dict[str, np.ndarray]:
     """The readings of the image itself, the weights passed as arguments."""
-    hoisted = closure.hoist(read, jax.ShapeDtypeStruct(images.shape, images.dtype))
+    hoisted = closure.hoist(read, jax.ShapeDtypeStruct(dataset.shape, dataset.dtype))
     readings = jax.jit(hoisted.apply)(hoisted.weights, images)
     return {name: np.asarray(leaf[0]) for name, leaf in readings.items()}
 
@@ -148,13 +147,13 @@ def _grey(net: spec.Spec) -> jax.Array:
 class _Others:
     """The images that excite the layer's maps most, to be shown beside."""
 
-    def __init__(self, known: Known, layer: str, data, path: pathlib.Path):
+    def __init__(self, known: LoadedModel, layer: str, data, path: pathlib.Path):
         self._project = functools.partial(
-            gallery.project, known.net, known.params, layer=layer, rule=known.rule
+            projection.project, known.net, known.params, layer=layer, rule=known.rule
         )
         # One to spare: an image is not shown beside itself.
         k = min(_OTHERS.value + 1, len(data))
-        self._best = passes.strongest(
+        self._best = topk_pass.strongest(
             known.net,
             known.params,
             data,
@@ -181,7 +180,7 @@ def _write(known, layer, one, clean, readings, own, others, out):
     readings = {name: np.asarray(leaf) for name, leaf in readings.items()}
     # Not in the paper: whether the strongest map has the largest peak or sum.
     strongest = int(np.asarray(own.values)[:, 0].argmax())
-    mine = gallery.project(
+    mine = projection.project(
         net,
         known.params,
         [one.image],
@@ -212,7 +211,7 @@ def _write(known, layer, one, clean, readings, own, others, out):
     more = {f"clean_{name}": value for name, value in clean.items()}
     if known.labels:
         more["label"] = _label(one, clean)
-    numbers = files.save_arrays(
+    numbers = io.save_arrays(
         picture.with_suffix(".npz"), **readings, **more, map=strongest
     )
     return [picture, numbers]
@@ -223,7 +222,7 @@ def _label(one: Chosen, clean) -> int:
     return int(clean["top"]) if one.label is None else one.label
 
 
-def _classes(known: Known, one: Chosen, clean, readings) -> plates.Classes | None:
+def _classes(known: LoadedModel, one: Chosen, clean, readings) -> plates.Classes | None:
     if not known.labels:
         return None
     label = _label(one, clean)
@@ -237,4 +236,4 @@ def _classes(known: Known, one: Chosen, clean, readings) -> plates.Classes | Non
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments import images
-from experiments.trained import Known
-from zf_jax.data import photographs, truth
+from experiments.common import dataset
+from experiments.common.model import LoadedModel
+from zf_jax.data import annotations, image_files
 from zf_jax.errors import BadInput
 
 _KIND = flags.DEFINE_string("kind", "dog", "class of the data set's images")
@@ -24,7 +24,7 @@ _BOXES = flags.DEFINE_string(
 )
 
 
-class Parted(NamedTuple):
+class PartBoxes(NamedTuple):
     """Images with the boxes of their parts.
 
     Attributes:
@@ -42,14 +42,14 @@ class Parted(NamedTuple):
     title: str
 
 
-def choose(known: Known) -> Parted:
+def choose(known: LoadedModel) -> PartBoxes:
     """The images that the flags name.
 
     Raises:
       BadInput: fewer than two or fewer than --count, an unknown class or part, boxes
         that are not known or beyond their image.
     """
-    if bool(_BOXES.value) != images.files_given():
+    if bool(_BOXES.value) != dataset.files_given():
         raise BadInput("--images and --boxes: give both, or a data set with parts")
     parts = list(dict.fromkeys(_PARTS.value))
     if not parts:
@@ -57,8 +57,8 @@ def choose(known: Known) -> Parted:
     return (_of_files if _BOXES.value else _of_data)(known, parts)
 
 
-def _of_data(known: Known, parts: list[str]) -> Parted:
-    data = images.Dataset(known)
+def _of_data(known: LoadedModel, parts: list[str]) -> PartBoxes:
+    data = dataset.Dataset(known)
     if _KIND.value not in data.labels:
         raise BadInput(
             f"--kind={_KIND.value}: {data.name} has {', '.join(data.labels)}"
@@ -68,7 +68,7 @@ def _of_data(known: Known, parts: list[str]) -> Parted:
         example = data.example(index)
         if example["label"] != label:
             continue
-        boxes = truth.part_boxes(example, parts, **data.cut)
+        boxes = annotations.part_boxes(example, parts, **data.cut)
         # A part that the crop has cut off cannot be covered.
         if (boxes[:, 2:] > boxes[:, :2]).all():
             found[index] = boxes
@@ -79,7 +79,7 @@ def _of_data(known: Known, parts: list[str]) -> Parted:
             f"--count={_COUNT.value}: {data.name} has {len(found)} images of "
             f"{_KIND.value} that show {', '.join(parts)}"
         )
-    return Parted(
+    return PartBoxes(
         [data[index] for index in found],
         np.stack(list(found.values())),
         parts,
@@ -88,9 +88,9 @@ def _of_data(known: Known, parts: list[str]) -> Parted:
     )
 
 
-def _of_files(known: Known, parts: list[str]) -> Parted:
-    boxes = truth.read_boxes(_BOXES.value)
-    files = images.Photographs(known)
+def _of_files(known: LoadedModel, parts: list[str]) -> PartBoxes:
+    boxes = annotations.read_boxes(_BOXES.value)
+    files = dataset.ImageFiles(known)
     if len(files) < 2:
         raise BadInput("--images: 1 image; a correspondence is of two or more")
     found, named = [], {}
@@ -103,14 +103,16 @@ def _of_files(known: Known, parts: list[str]) -> Parted:
         own = boxes.get(path.name, {})
         if missing := [part for part in parts if part not in own]:
             raise BadInput(f"{_BOXES.value}: no {missing[0]} of {path.name}")
-        shape = photographs.read(path).shape[:2]
+        shape = image_files.read(path).shape[:2]
         if files[index].shape != files[0].shape:
             raise BadInput(
                 f"{path}: comes out as {files[index].shape[:2]}, {files.paths[0]} as "
                 f"{files[0].shape[:2]} pixels; features of one size are compared"
             )
         cut = {"size": files[index].shape[:2], "resize": known.resize}
-        placed = [truth.box(_relative(own[p], shape), shape, **cut) for p in parts]
+        placed = [
+            annotations.box(_relative(own[p], shape), shape, **cut) for p in parts
+        ]
         for part, box in zip(parts, placed, strict=True):
             beyond = own[part][2] > shape[0] or own[part][3] > shape[1]
             if beyond or (box[2:] <= box[:2]).any():
@@ -120,7 +122,7 @@ def _of_files(known: Known, parts: list[str]) -> Parted:
                 )
         found.append(placed)
     together = [files[index] for index in range(len(files))]
-    return Parted(together, np.array(found), parts, files.names, files.title)
+    return PartBoxes(together, np.array(found), parts, files.names, files.title)
 
 
 def _relative(box: tuple, shape: tuple[int, int]) -> np.ndarray:

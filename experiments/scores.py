@@ -17,16 +17,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import images, judged, output, trained
-from launch import script
-from zf_jax import convnet
+from experiments import judged
+from experiments.common import dataset, model, output
+from zf_jax import cli, convnet, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import files, raster
+from zf_jax.figures import raster
 from zf_jax.figures import scores as plates
 from zf_jax.probes import saliency
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
 flags.adopt_module_key_flags(output)
 _COUNT = flags.DEFINE_integer("count", 100, "images, the first ones", lower_bound=2)
 _SIDE = flags.DEFINE_integer(
@@ -46,19 +46,19 @@ _SHOWN = flags.DEFINE_integer(
 
 def main() -> list[pathlib.Path]:
     """Makes and scores the maps group by group."""
-    known = trained.load()
+    known = model.load()
     if not known.labels:
         raise BadInput(f"{known.net.name} has no classes: there is nothing to look for")
-    if images.files_given():
+    if dataset.files_given():
         raise BadInput("--images: of files there is no truth to score maps by")
-    data = images.Dataset(known)
+    data = dataset.Dataset(known)
     out = output.folder(known.run, "scores")
     if len(data) < _COUNT.value:
         raise BadInput(f"--count={_COUNT.value}: {data.name} has {len(data)} images")
-    model = convnet.ConvNet(known.net)
+    network = convnet.ConvNet(known.net)
 
     def read(pixels: jax.Array) -> jax.Array:
-        return jax.nn.softmax(model.apply({"params": known.params}, pixels)[0])
+        return jax.nn.softmax(network.apply({"params": known.params}, pixels)[0])
 
     groups, rng = [], np.random.default_rng(0)
     side = _SIDE.value or max(1, min(known.crop) // 5)
@@ -69,7 +69,7 @@ def main() -> list[pathlib.Path]:
         "batch_size": flags.FLAGS.batch_size,
     }
     starts = range(0, _COUNT.value, judged.GROUP)
-    for start in script.progress(starts, desc="scores", unit=" groups"):
+    for start in cli.progress(starts, desc="scores", unit=" groups"):
         # A group that is short is filled up, so that it compiles nothing new.
         indices = np.minimum(np.arange(start, start + judged.GROUP), _COUNT.value - 1)
         pixels = np.stack([data[index] for index in indices])
@@ -102,7 +102,7 @@ def main() -> list[pathlib.Path]:
     }
     picture = plates.plate(seen, curves, title=title, path=out / "scores.png")
     told = {"images": _COUNT.value, "tolerance": _TOLERANCE.value, "scores": rows}
-    return [picture, files.save_json(out / "scores.json", told)]
+    return [picture, io.save_json(out / "scores.json", told)]
 
 
 def _joined(groups: list[dict]) -> dict[str, np.ndarray]:
@@ -114,4 +114,4 @@ def _joined(groups: list[dict]) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

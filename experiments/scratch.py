@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from experiments import images
-from launch import script
-from zf_jax import convnet, spec
+from experiments.common import dataset
+from zf_jax import cli, convnet, spec
 from zf_jax.data import sources
-from zf_jax.probes import sharded, transfer
+from zf_jax.probes import batched, transfer
 from zf_jax.training import loop, recipe
 
 
@@ -29,7 +28,7 @@ class _Last:
 
 def accuracies(
     net: spec.Spec,
-    data: images.Dataset,
+    data: dataset.Dataset,
     labels: np.ndarray,
     folds: Sequence[transfer.Fold],
     sizes: Sequence[int],
@@ -55,7 +54,7 @@ def accuracies(
     found = {}
     runs = [(n, fold, fold.train[:, :n].ravel()) for n in sizes for fold in folds]
     total = sum(math.prod(_length(net, len(train), steps)) for _, _, train in runs)
-    with script.progress(total=total, desc="from scratch", unit=" steps") as bar:
+    with cli.progress(total=total, desc="from scratch", unit=" steps") as bar:
         how = {"steps": steps, "seed": seed, "on_step": bar.update}
         for n, fold, train in runs:
             parts = _accuracy(net, data, labels, train, fold.test, **how)
@@ -66,7 +65,7 @@ def accuracies(
 
 def _accuracy(
     net: spec.Spec,
-    data: images.Dataset,
+    data: dataset.Dataset,
     labels: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
@@ -87,7 +86,7 @@ def _accuracy(
 
     def judge(which: np.ndarray) -> float:
         batches = data.only(which).batches()
-        predicted = np.concatenate(list(sharded.over(read, batches)))
+        predicted = np.concatenate(list(batched.over(read, batches)))
         return transfer.per_class(labels[which], predicted)
 
     return judge(test), judge(train)

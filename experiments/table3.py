@@ -18,10 +18,9 @@ import pathlib
 from absl import flags
 
 from experiments import architectures
-from launch import script, settings, training
-from zf_jax import spec
+from launch import settings, training
+from zf_jax import cli, io, spec
 from zf_jax.errors import BadInput
-from zf_jax.figures import files
 from zf_jax.training import checkpoint, loop, step
 
 flags.adopt_module_key_flags(settings)
@@ -81,18 +80,18 @@ def _result(run: loop.Run, workdir: pathlib.Path, came: list[int]) -> dict:
     found = _kept(path, run)
     if "top1" in found:
         return found
-    files.save_json(path, found)
+    io.save_json(path, found)
     with checkpoint.Store(workdir, run.about) as store:
         more = {"came": came, "save_minutes": settings.save_minutes()}
         for _ in training.epochs(run, store, workdir, **more):
             pass
         if (store.newest or 0) < run.steps:
             training.stopped(came)
-    found |= _errors(run, step.place(checkpoint.load(workdir).params))
+    found |= _errors(run, step.replicate(checkpoint.load(workdir).params))
     images = run.steps_per_epoch * run.recipe.batch_size
     speeds = [e["images_per_second"] for e in training.past(workdir, run.steps)]
     found["seconds"] = sum(images / speed for speed in speeds)
-    files.save_json(path, found)
+    io.save_json(path, found)
     return found
 
 
@@ -109,7 +108,7 @@ def main() -> list[pathlib.Path]:
             found.append(_result(run._replace(recipe=how), workdir, came))
             done = [each for each in zip(runs, results, strict=True) if each[1]]
             rows = [architectures.row(*each) for each in done]
-            path = files.save_json(out / "table3.json", {"rows": rows})
+            path = io.save_json(out / "table3.json", {"rows": rows})
             if came:
                 training.stopped(came)
         print(f"{nth + 1} of {_SEEDS.value} seeds\n{architectures.text(rows)}")
@@ -117,4 +116,4 @@ def main() -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("dataset", "out"))
+    cli.run(main, required=("dataset", "out"))

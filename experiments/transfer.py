@@ -19,14 +19,15 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from experiments import accuracies, frozen, images, output, scratch, trained
-from launch import script
+from experiments import accuracies, frozen, scratch
+from experiments.common import dataset, model, output
+from zf_jax import cli
 from zf_jax.data import sources
 from zf_jax.errors import BadInput
 from zf_jax.probes import transfer
 
-flags.adopt_module_key_flags(trained)
-flags.adopt_module_key_flags(images)
+flags.adopt_module_key_flags(model)
+flags.adopt_module_key_flags(dataset)
 flags.adopt_module_key_flags(output)
 _LAYERS = flags.DEFINE_list("layers", ["all"], "layer1,layer2,... or all but the last")
 _PER_CLASS = flags.DEFINE_list(
@@ -46,11 +47,11 @@ _SEED = flags.DEFINE_integer("seed", 0, "of the draws, and of training from scra
 
 def main() -> list[pathlib.Path]:
     """Features of all images that are drawn, then classifiers fold by fold."""
-    known = trained.load()
+    known = model.load()
     out = output.folder(known.run, "transfer")
     layers, sizes = _layers(known), _sizes("per_class")
     small = _sizes("scratch")
-    data = images.Dataset(known)
+    data = dataset.Dataset(known)
     if small:
         # Refuses a net that ends without classes.
         known.net.with_classes(len(data.labels))
@@ -86,7 +87,7 @@ def main() -> list[pathlib.Path]:
     return accuracies.report(known.net.name, data, layers, sizes, found, out)
 
 
-def _layers(known: trained.Known) -> list[str]:
+def _layers(known: model.LoadedModel) -> list[str]:
     names = [layer.name for layer in known.net.layers]
     if _LAYERS.value != ["all"]:
         return sorted(set(_LAYERS.value), key=known.net.index)
@@ -109,11 +110,11 @@ def _frozen(features, labels, folds, sizes) -> dict:
     wanted += [(list(features)[-1], n) for n in sizes[:-1]]
     found = {}
     every = [(fold, *each) for fold in folds for each in wanted]
-    for fold, layer, n in script.progress(every, desc="classifiers"):
+    for fold, layer, n in cli.progress(every, desc="classifiers"):
         for name, one in transfer.measure(features[layer], labels, fold, n).items():
             found.setdefault((name, layer, n), []).append(one)
     return found
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

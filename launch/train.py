@@ -12,8 +12,8 @@ import pathlib
 from absl import flags
 from tqdm import tqdm
 
-from launch import script, settings, training
-from zf_jax import spec
+from launch import settings, training
+from zf_jax import cli, spec
 from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint
 
@@ -59,4 +59,4 @@ def main() -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    script.run(main, required=("dataset", "workdir"), exact=False)
+    cli.run(main, required=("dataset", "workdir"), exact=False)

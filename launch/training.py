@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import jax
 
-from launch import script
+from zf_jax import cli
 from zf_jax.figures import curves
 from zf_jax.training import checkpoint, loop
 
@@ -52,7 +52,7 @@ def epochs(
     """
     batch, begin = run.recipe.batch_size, store.newest or 0
     rows = past(workdir, begin)
-    bar = script.progress(
+    bar = cli.progress(
         total=run.steps * batch,
         initial=begin * batch,
         desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} device(s)",

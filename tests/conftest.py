@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from zf_jax import layers, spec
-from zf_jax.data import creatures, sources
+from zf_jax.creatures import builder
+from zf_jax.data import sources
 from zf_jax.training import loop, recipe
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -69,12 +70,12 @@ def creatures_dir(tmp_path_factory):
     What is on disk is opened as it is, so every command takes it for the whole set.
     """
     folder = tmp_path_factory.mktemp("data")
-    config = next(c for c in creatures.Creatures.BUILDER_CONFIGS if c.name == "64")
+    config = next(c for c in builder.Creatures.BUILDER_CONFIGS if c.name == "64")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "train", 96)
         patch.setattr(config, "validation", 50)
-        builder = creatures.Creatures(config="64", data_dir=folder)
-        builder.download_and_prepare(file_format="array_record")
+        made = builder.Creatures(config="64", data_dir=folder)
+        made.download_and_prepare(file_format="array_record")
     return folder
 
 

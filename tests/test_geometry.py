@@ -289,7 +289,7 @@ def entries_below(op, entries, axis):
 def test_cones_by_brute_force(net):
     # Down from a unit, window by window, counting entries; no Field is involved.
     for index, layer in enumerate(net.layers):
-        cone = geometry.cone(net, layer.name)
+        cone = geometry.receptive_field_crop(net, layer.name)
         names = [each.name for each in net.layers[:index]]
         assert list(cone.maps)[::-1] == list(cone.outputs)[::-1] == names
         for axis, place in [(0, 0), (0, 3), (1, 0), (1, 2)]:
@@ -317,7 +317,7 @@ def test_the_net_of_a_cone_gives_its_parts(net):
     for layer in net.layers:
         if not isinstance(layer.filter, Conv):
             continue
-        cone = geometry.cone(net, layer.name)
+        cone = geometry.receptive_field_crop(net, layer.name)
         shapes = geometry.shapes(cone.net)
         assert shapes[layer.name].maps[:2] == shapes[layer.name].output[:2] == (1, 1)
         for name, field in cone.maps.items():
@@ -332,7 +332,7 @@ def test_the_net_of_a_cone_gives_its_parts(net):
 def test_cone_of_zfnet():
     # By hand: layer 2's filter sees 5x5 of layer 1's output, whose pool (3 every 2)
     # sees 11x11 maps, of which the unit at 1 begins 2 * 2 * 1 = 4 maps later.
-    cone = geometry.cone(spec.ZFNET, "layer2")
+    cone = geometry.receptive_field_crop(spec.ZFNET, "layer2")
     assert cone.outputs == {"layer1": Field((5, 5), (2, 2), (0, 0))}
     assert cone.maps == {"layer1": Field((11, 11), (4, 4), (0, 0))}
     assert cone.net.input.size == (27, 27)
@@ -341,9 +341,9 @@ def test_cone_of_zfnet():
 
 def test_a_dense_layer_has_no_cone():
     with pytest.raises(BadInput, match="layer6 of zfnet: dense"):
-        geometry.cone(spec.ZFNET, "layer6")
+        geometry.receptive_field_crop(spec.ZFNET, "layer6")
     with pytest.raises(BadInput, match="layer 'layer0': zfnet has layer1"):
-        geometry.cone(spec.ZFNET, "layer0")
+        geometry.receptive_field_crop(spec.ZFNET, "layer0")
 
 
 def test_patch_of_zfnet():

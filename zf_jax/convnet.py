@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from zf_jax import geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Op, Pool, Relu
-from zf_jax.ops import filtering, lrn, pooling
+from zf_jax.ops import conv, lrn, pooling
 from zf_jax.spec import Input, Spec
 
 
@@ -34,7 +34,7 @@ class Trace(NamedTuple):
     switches: dict[str, jax.Array]
 
 
-class Inside(NamedTuple):
+class ValidMask(NamedTuple):
     """Where the parts of maps that `geometry.cone` tells lie within the maps.
 
     Attributes:
@@ -61,7 +61,7 @@ class Filter(nn.Module):
     def __call__(self, x):
         kernel = self.param("kernel", self.kernel_init, self.kernel_shape)
         bias = self.param("bias", nn.initializers.zeros, self.kernel_shape[-1:])
-        filtered = filtering.filter_maps(self.op, x, kernel.astype(x.dtype))
+        filtered = conv.conv(self.op, x, kernel.astype(x.dtype))
         # The bias's leading axes are spelled out: no rank is promoted silently.
         return filtered + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
@@ -86,7 +86,7 @@ class ConvNet(nn.Module):
         images: jax.Array,
         *,
         train: bool = False,
-        inside: Inside | None = None,
+        inside: ValidMask | None = None,
     ) -> tuple[jax.Array, Trace]:
         """Logits and trace of a batch.
 

@@ -24,10 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zf_jax.convnet import Inside, Trace
+from zf_jax.convnet import Trace, ValidMask
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
-from zf_jax.ops import filtering, lrn, pooling
+from zf_jax.ops import conv, lrn, pooling
 from zf_jax.spec import Spec
 
 Rule = Literal["deconvnet", "gradient", "guided"]
@@ -107,7 +107,7 @@ def reconstruct(
     of: Literal["maps", "outputs"] = "maps",
     rule: Rule = "deconvnet",
     contrast: Contrast | None = None,
-    inside: Inside | None = None,
+    inside: ValidMask | None = None,
     down_to: str | None = None,
 ) -> jax.Array:
     """Projects a layer's activations down to pixels.
@@ -177,7 +177,7 @@ def _tail_down(layer, signal, trace: Trace, contrast: Contrast):
     for op in layer.tail:
         steps.append((op, x))
         if isinstance(op, Pool):
-            x = pooling.pick(op, x, switches)
+            x = pooling.pool_with_switches(op, x, switches)
         elif isinstance(op, LRN):
             x = lrn.normalise(op, x)
     for op, x in reversed(steps):
@@ -198,10 +198,10 @@ def _head_down(layer, signal, trace: Trace, kernel, shape, rule: Rule):
                 if rule != "deconvnet":
                     signal = jnp.where(trace.maps[layer.name] > 0, signal, 0)
             case Conv():
-                signal = filtering.filter_down(op, signal, kernel, shape)
+                signal = conv.conv_transpose(op, signal, kernel, shape)
             case Dense():
                 flat = (len(signal), kernel.shape[0])
-                signal = filtering.filter_down(op, signal, kernel, flat)
+                signal = conv.conv_transpose(op, signal, kernel, flat)
             case Flatten():
                 signal = signal.reshape(shape)
     return signal

@@ -196,7 +196,7 @@ def fields(net: Spec) -> dict[str, Field]:
     return found
 
 
-class Cone(NamedTuple):
+class Crop(NamedTuple):
     """What a unit is computed from, layer by layer, as a net of its own.
 
     Attributes:
@@ -211,7 +211,7 @@ class Cone(NamedTuple):
     outputs: dict[str, Field]
 
 
-def cone(net: Spec, layer: str) -> Cone:
+def receptive_field_crop(net: Spec, layer: str) -> Crop:
     """The cone of the units of a filtering layer.
 
     Parts may reach beyond a map: there is padding, zero for a filter and minus infinity
@@ -239,7 +239,7 @@ def cone(net: Spec, layer: str) -> Cone:
         for each in (*net.layers[:-1], last)
     )
     given = dataclasses.replace(net.input, size=field.size)
-    return Cone(Spec(net.name, given, layers), maps, outputs)
+    return Crop(Spec(net.name, given, layers), maps, outputs)
 
 
 def _below(field: Field, op) -> Field:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from zf_jax.data import folder, photographs, sources
+from zf_jax.data import folder, image_files, sources
 from zf_jax.errors import BadInput
 
 
@@ -138,7 +138,7 @@ def test_whatever_the_file_holds_comes_out_as_it_is_read(root, open_split):
     for name, (image, options) in kinds.items():
         image.save(root / "odd" / name, **options)
     want = {
-        (photographs.read(path).tobytes(), path.parent.name)
+        (image_files.read(path).tobytes(), path.parent.name)
         for path in root.rglob("*.*")
     }
     got = contents(open_split("train")) | contents(open_split("validation"))
@@ -325,7 +325,7 @@ def test_a_folder_that_changed_is_prepared_anew(root, data_dir, open_split, chan
     else:
         path.rename(root / "cat" / "one.png")
     source = open_split("train+validation")
-    want = {(photographs.read(p).tobytes(), p.parent.name) for p in root.rglob("*.png")}
+    want = {(image_files.read(p).tobytes(), p.parent.name) for p in root.rglob("*.png")}
     assert contents(source) == want
     # What it was is gone.
     (after,) = prepared(data_dir)

@@ -7,8 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from zf_jax.creatures import scenes
 from zf_jax.data import sources
-from zf_jax.data.drawing import scenes
 from zf_jax.errors import BadInput
 
 

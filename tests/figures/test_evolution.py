@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zf_jax.figures import evolution, files
+from zf_jax import io
+from zf_jax.figures import evolution
 
 RNG = np.random.default_rng(0)
 
@@ -56,7 +57,7 @@ def test_plate(tmp_path, count, epochs):
 
 def test_plate_draws_what_is_there(tmp_path, monkeypatch):
     kept: list[Figure] = []
-    monkeypatch.setattr(files, "save", lambda figure, path, **_: kept.append(figure))
+    monkeypatch.setattr(io, "save", lambda figure, path, **_: kept.append(figure))
     winners = [[3, 3, 5], [-1, 2, 2]]
     silent = block(1, 3, winners=[[-1, -1, -1]])._replace(cosines=np.zeros((1, 3)))
     # The second row's last winner gives nothing to come near to.

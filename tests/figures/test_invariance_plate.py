@@ -6,7 +6,8 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zf_jax.figures import files, invariance
+from zf_jax import io
+from zf_jax.figures import invariance
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +25,7 @@ def row(own=3, others=4, panels=2, amounts=6, size=(8, 9), top=1.0):
 @pytest.fixture
 def kept(monkeypatch):
     figures: list[Figure] = []
-    monkeypatch.setattr(files, "save", lambda figure, path, **_: figures.append(figure))
+    monkeypatch.setattr(io, "save", lambda figure, path, **_: figures.append(figure))
     return figures
 
 

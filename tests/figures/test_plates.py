@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zf_jax.figures import curves, files, plates
+from zf_jax import io
+from zf_jax.figures import curves, plates
 
 RNG = np.random.default_rng(0)
 
@@ -114,7 +115,7 @@ def test_occlusion_of_one_class_and_of_more_than_colours(tmp_path, classes):
 )
 def test_occlusion_has_a_panel_for_all_there_is(tmp_path, monkeypatch, classes, panels):
     kept = []
-    monkeypatch.setattr(files, "save", lambda figure, path, **_: kept.append(figure))
+    monkeypatch.setattr(io, "save", lambda figure, path, **_: kept.append(figure))
     plates.occlusion(occluded(classes=classes), title="it", path=tmp_path / "it.png")
     titles = [axes.get_title() for axes in kept[0].axes]
     assert [title[1] for title in titles if title] == list(panels)
@@ -186,20 +187,20 @@ def test_a_failure_leaves_the_good_file(tmp_path):
     curves.training(ROWS, path)
     before = path.read_bytes()
     with pytest.raises(OSError, match="no space"):
-        files.save(Fails(), path)
+        io.save(Fails(), path)
     assert path.read_bytes() == before
 
 
 def test_a_failure_leaves_no_half_file(tmp_path):
     with pytest.raises(OSError, match="no space"):
-        files.save(Fails(), tmp_path / "new.png")
+        io.save(Fails(), tmp_path / "new.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_arrays(tmp_path):
     arrays = {"a": np.arange(6).reshape(2, 3), "b": np.float32(0.5)}
     path = tmp_path / "new" / "numbers.npz"
-    assert files.save_arrays(path, **arrays) == path
+    assert io.save_arrays(path, **arrays) == path
     with np.load(path) as read:
         assert set(read) == {"a", "b"}
         for name, array in arrays.items():
@@ -208,15 +209,15 @@ def test_arrays(tmp_path):
 
 
 def test_arrays_that_fail_leave_the_good_file(tmp_path, monkeypatch):
-    path = files.save_arrays(tmp_path / "numbers.npz", a=np.arange(3))
+    path = io.save_arrays(tmp_path / "numbers.npz", a=np.arange(3))
     before = path.read_bytes()
 
     def fail(path, **_):
         path.write_bytes(b"PK half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(files.np, "savez_compressed", fail)
+    monkeypatch.setattr(io.np, "savez_compressed", fail)
     with pytest.raises(OSError, match="no space"):
-        files.save_arrays(path, a=np.arange(4))
+        io.save_arrays(path, a=np.arange(4))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

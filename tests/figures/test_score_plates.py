@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.commands import assert_png
+from tests.experiments.commands import assert_png
 from zf_jax.figures import scores
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.figures.test_plates import assert_drawn, png
-from zf_jax.figures import files, plates, raster, sheets
+from zf_jax import io
+from zf_jax.figures import plates, raster, sheets
 
 RNG = np.random.default_rng(0)
 
@@ -106,17 +107,17 @@ def test_rows_of_a_contact_sheet_of_several_sizes(tmp_path):
 
 
 def test_json(tmp_path):
-    path = files.save_json(tmp_path / "new" / "it.json", {"a": [1, None]})
+    path = io.save_json(tmp_path / "new" / "it.json", {"a": [1, None]})
     assert json.loads(path.read_text()) == {"a": [1, None]}
     with pytest.raises(ValueError, match="JSON"):
-        files.save_json(path, {"a": float("nan")})
+        io.save_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": [1, None]}
 
 
 def test_large_arrays(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_LARGE", 100)
+    monkeypatch.setattr(io, "_LARGE", 100)
     large = np.zeros(1000)
-    path = files.save_arrays(tmp_path / "it.npz", large=large)
+    path = io.save_arrays(tmp_path / "it.npz", large=large)
     assert path.stat().st_size > large.nbytes
     with np.load(path) as read:
         np.testing.assert_array_equal(read["large"], large)

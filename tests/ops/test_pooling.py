@@ -13,7 +13,7 @@ from zf_jax.ops import pooling
 
 # Compiled as wholes: a window's slices dispatched one at a time take far longer.
 pool = jax.jit(pooling.pool, static_argnums=0)
-pick = jax.jit(pooling.pick, static_argnums=0)
+pick = jax.jit(pooling.pool_with_switches, static_argnums=0)
 unpool = jax.jit(pooling.unpool, static_argnums=(0, 3))
 
 UP = ((0, 1), (0, 1))

@@ -9,7 +9,7 @@ from zf_jax import convnet, deconvnet
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
 from zf_jax.ops import pooling
-from zf_jax.probes import controls, gallery
+from zf_jax.probes import controls, projection, topk
 from zf_jax.spec import Input, Spec
 
 # Pools of odd and even windows, padded on either side; cones smaller than the image.
@@ -48,7 +48,7 @@ def seen(params, images):
         return convnet.ConvNet(NET).apply({"params": params}, batch)[1].maps
 
     _, trace = convnet.ConvNet(NET).apply({"params": params}, images)
-    return trace, gallery.strongest(read_maps, [images], k=3)
+    return trace, topk.scan(read_maps, [images], k=3)
 
 
 def every(params, layer):
@@ -95,7 +95,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
     # Random switches are drawn by the window, so they differ: see below.
     trace, best = seen
     control = every(params, layer)[name]
-    _, projections = gallery.project(
+    _, projections = projection.project(
         NET, params, images, best, layer=layer, rule=rule, control=control
     )
     shown = 0
@@ -103,7 +103,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
         if best[layer].values[channel, rank] <= 0:
             continue
         want = whole(params, trace, best[layer], control, layer, channel, rank, rule)
-        field = gallery.geometry.patch(
+        field = projection.geometry.patch(
             NET, layer, best[layer].positions[channel, rank].tolist()
         )
         size = projections.shape[2:4]
@@ -128,9 +128,9 @@ def test_no_control_is_silent_or_the_truth(params, images, seen, layer):
     _, best = seen
     live = np.flatnonzero(best[layer].values[:, 0] > 0)
     look = {"layer": layer, "maps": live}
-    patches, true = gallery.project(NET, params, images, best, **look)
+    patches, true = projection.project(NET, params, images, best, **look)
     for name, control in every(params, layer).items():
-        same, other = gallery.project(
+        same, other = projection.project(
             NET, params, images, best, **look, control=control
         )
         np.testing.assert_array_equal(same, patches)
@@ -216,11 +216,9 @@ def test_wrong_unit_needs_another():
     net = Spec("one", Input((6, 6)), (Layer("layer1", (Conv(1, 3), Relu())),))
     images = np.ones((2, 6, 6, 3), np.float32)
     params = convnet.ConvNet(net).init(jax.random.key(0), images)["params"]
-    best = gallery.Strongest(
-        np.ones((1, 1)), np.zeros((1, 1), int), np.zeros((1, 1, 2), int)
-    )
+    best = topk.TopK(np.ones((1, 1)), np.zeros((1, 1), int), np.zeros((1, 1, 2), int))
     with pytest.raises(BadInput, match="layer1 of one has one map"):
-        gallery.project(
+        projection.project(
             net, params, images, best, layer="layer1", control=controls.wrong_unit(KEY)
         )
 
@@ -300,7 +298,7 @@ def test_however_units_are_batched(params, images, seen):
     _, best = seen
     for control in (controls.wrong_unit(KEY), controls.random_switches(KEY)):
         one, other = (
-            gallery.project(
+            projection.project(
                 NET,
                 params,
                 images,
@@ -319,7 +317,7 @@ def test_another_key_compiles_nothing(params, images, seen, compilations):
 
     def project(key):
         for make in (controls.wrong_unit, controls.random_switches):
-            gallery.project(
+            projection.project(
                 NET, params, images, best, layer="layer2", control=make(key)
             )
 

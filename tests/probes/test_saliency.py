@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.commands import SMALL
+from tests.experiments.commands import SMALL
 from zf_jax import convnet
 from zf_jax.probes import saliency
 

@@ -139,7 +139,7 @@ def test_another_number_of_devices_restores(tmp_path, toy):
         np.ones(8, bool),
     )
     first = jax.tree.map(jnp.copy, state_of(run))
-    state = train_step(first, step.split(batch))
+    state = train_step(first, step.shard_batch(batch))
     assert len(state.step.sharding.device_set) == 4
     with checkpoint.Store(tmp_path, run.about) as store:
         store.save(state)

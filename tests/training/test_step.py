@@ -51,7 +51,7 @@ def test_four_devices_equal_one(toy, real):
     batch = batch_of(toy.source(), real=real)
     four, one = first(), first()
     for _ in range(3):
-        four = train_step(four, step.split(batch))
+        four = train_step(four, step.shard_batch(batch))
         one = train_step(one, onto_one(batch))
     assert float(four.seen.count) == 3 * real
     # The same sums of float32, parted over four: a few roundings of 6e-8 in each of
@@ -77,7 +77,7 @@ def test_the_step_by_hand(toy):
 
     value, gradient = jax.value_and_grad(loss)(params)
     want = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
-    state = train_step(first(), step.split(batch))
+    state = train_step(first(), step.shard_batch(batch))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
         state.params,
@@ -90,7 +90,7 @@ def test_the_step_by_hand(toy):
 def test_the_state_is_not_replicated(toy):
     train_step, first = make(toy.run())
     before = jax.eval_shape(first)
-    state = train_step(first(), step.split(batch_of(toy.source())))
+    state = train_step(first(), step.shard_batch(batch_of(toy.source())))
     # No leaf has an axis of devices; each device sees the same.
     assert jax.tree.structure(state) == jax.tree.structure(before)
     for leaf, want in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
@@ -101,7 +101,7 @@ def test_the_state_is_not_replicated(toy):
 def test_nothing_recompiles_after_the_second_step(toy, compilations):
     # A rate of its own, so that no other test has compiled this step.
     train_step, first = make(toy.run(learning_rate=0.03))
-    batch = step.split(batch_of(toy.source()))
+    batch = step.shard_batch(batch_of(toy.source()))
     with compilations() as at_first:
         state = train_step(train_step(first(), batch), batch)
     with compilations() as later:
@@ -114,7 +114,7 @@ def test_nothing_recompiles_after_the_second_step(toy, compilations):
 
 def test_a_placed_state_compiles_the_step_once(toy, compilations):
     train_step, first = make(toy.run(learning_rate=0.04))
-    batch, state = step.split(batch_of(toy.source())), step.place(first())
+    batch, state = step.shard_batch(batch_of(toy.source())), step.replicate(first())
     state = jax.block_until_ready(train_step(state, batch))
     with compilations() as later:
         jax.block_until_ready(train_step(state, batch))
@@ -123,7 +123,7 @@ def test_a_placed_state_compiles_the_step_once(toy, compilations):
 
 def test_the_end_of_an_epoch(toy):
     train_step, first = make(toy.run())
-    state = train_step(first(), step.split(batch_of(toy.source())))
+    state = train_step(first(), step.shard_batch(batch_of(toy.source())))
     params = jax.tree.map(np.asarray, state.params)
     ended = step.end_epoch(state, 0.25)
     assert float(ended.error) == 0.25
@@ -135,7 +135,7 @@ def test_the_end_of_an_epoch(toy):
 def test_no_switches_in_the_compiled_step(toy):
     net = toy.net
     train_step, first = make(toy.run())
-    batch = step.split(batch_of(toy.source()))
+    batch = step.shard_batch(batch_of(toy.source()))
     compiled = train_step.lower(first(), batch).compile().as_text()
     found = {
         tuple(int(n) for n in shape.split(",") if n)
@@ -158,7 +158,7 @@ def losses(toy, count):
     train_step, first = make(toy.run(learning_rate=1e-30))
     batch, state, found = batch_of(toy.source()), first(), [0.0]
     for _ in range(count):
-        state = train_step(state, step.split(batch))
+        state = train_step(state, step.shard_batch(batch))
         found.append(float(state.seen.loss))
     return np.diff(found)
 
@@ -183,13 +183,13 @@ def test_dropout_differs_between_devices(toy):
         state = train_step(first(), split(batch_of(same, count)))
         return float(state.seen.loss)
 
-    one, four = first_loss(2, onto_one), first_loss(8, step.split)
+    one, four = first_loss(2, onto_one), first_loss(8, step.shard_batch)
     assert abs(four - 4 * one) > 0.01
 
 
 def test_bfloat16_keeps_float32_parameters(toy):
     train_step, first = make(toy.run(dtype="bfloat16"))
-    state = train_step(first(), step.split(batch_of(toy.source())))
+    state = train_step(first(), step.shard_batch(batch_of(toy.source())))
     assert {str(leaf.dtype) for leaf in jax.tree.leaves(state.params)} == {"float32"}
     assert np.isfinite(state.seen.means()["loss"])
 
@@ -198,7 +198,7 @@ def test_evaluation_counts_what_is_real(toy):
     run = toy.run()
     model, params = loop.make_model(run.net, run.recipe), make(run)[1]().params
     batch = batch_of(toy.source(), real=5)
-    sums = step.make_eval_step(model)(params, step.split(batch))
+    sums = step.make_eval_step(model)(params, step.shard_batch(batch))
     images = convnet.prepare(jnp.asarray(batch.images), run.net.input)
     logits, _ = model.apply({"params": params}, images)
     want = objective.score(logits, batch.labels, batch.mask)
@@ -209,7 +209,7 @@ def test_evaluation_counts_what_is_real(toy):
 
 def test_split():
     batch = batches.Batch(np.arange(24).reshape(8, 3), np.arange(8), np.ones(8, bool))
-    images, labels, _ = step.split(batch)
+    images, labels, _ = step.shard_batch(batch)
     assert images.shape == (4, 2, 3)
     np.testing.assert_array_equal(labels, [[0, 1], [2, 3], [4, 5], [6, 7]])
 

@@ -1,4 +1,4 @@
-"""Incremental sweeps equal full ones: strangers' nets, ours, and random ones."""
+"""Incremental sweeps equal full ones: third_party_nets' nets, ours, and random ones."""
 
 import contextlib
 import dataclasses
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import strangers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
-from strangers import STRANGERS, conv
 
+from tests.transforms import third_party_nets
+from tests.transforms.third_party_nets import STRANGERS, conv
 from zf_jax import convnet, layers, spec
-from zf_jax.probes import occlusion, readings, squares, sweeps
+from zf_jax.probes import model_fn, occluder_grid, occlusion, occlusion_engine
 from zf_jax.transforms import costs
 
 # One of the four: less to compile. What four do is tested by itself.
@@ -69,9 +69,9 @@ def varies(readings):
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-def test_a_strangers_net(name, quick, always):
+def test_a_third_party_nets_net(name, quick, always):
     stranger = STRANGERS[name]
-    read, image = stranger.make(), normal(*strangers.SHAPE)
+    read, image = stranger.make(), normal(*third_party_nets.SHAPE)
     got = occlusion.sweep(read, image, fill=0.3, **SQUARES)
     want = occlusion.sweep(read, image, fill=0.3, method="full", **SQUARES)
     assert_same(got, want, stranger.tolerance)
@@ -81,7 +81,7 @@ def test_a_strangers_net(name, quick, always):
 @pytest.mark.parametrize("name", [n for n, s in STRANGERS.items() if s.speed_up])
 def test_explain_tells_the_fast_ones(name):
     stranger = STRANGERS[name]
-    example = jax.ShapeDtypeStruct(strangers.SHAPE, jnp.float32)
+    example = jax.ShapeDtypeStruct(third_party_nets.SHAPE, jnp.float32)
     found = occlusion.explain(stranger.make(), example, **SQUARES)
     assert found.speed_up >= stranger.speed_up
     # The first filters, at least, are computed within a window of a square of 6 and
@@ -93,7 +93,7 @@ def test_explain_tells_the_fast_ones(name):
 
 @pytest.mark.parametrize("name", ["transformer", "products alone"])
 def test_explain_tells_the_slow_ones(name):
-    example = jax.ShapeDtypeStruct(strangers.SHAPE, jnp.float32)
+    example = jax.ShapeDtypeStruct(third_party_nets.SHAPE, jnp.float32)
     found = occlusion.explain(STRANGERS[name].make(), example, **SQUARES)
     # All but the patches' embedding is whole: by hand, that is a twelfth of the work
     # of the transformer.
@@ -112,18 +112,20 @@ def _centred(images):
 
 @pytest.mark.parametrize(
     "make",
-    [strangers.transformer, strangers.products_alone, lambda: _centred],
+    [third_party_nets.transformer, third_party_nets.products_alone, lambda: _centred],
     ids=["transformer", "products alone", "whole at once"],
 )
 def test_where_nothing_is_won_the_sweep_is_full(make, quick, monkeypatch):
-    monkeypatch.setattr(sweeps, "incremental", None)
-    got = occlusion.sweep(make(), normal(*strangers.SHAPE), **SQUARES)
+    monkeypatch.setattr(occlusion_engine, "incremental", None)
+    got = occlusion.sweep(make(), normal(*third_party_nets.SHAPE), **SQUARES)
     assert varies(got)
 
 
 def test_where_much_is_won_it_is_incremental(quick, monkeypatch):
-    monkeypatch.setattr(sweeps, "full", None)
-    got = occlusion.sweep(strangers.plain(), normal(*strangers.SHAPE), **SQUARES)
+    monkeypatch.setattr(occlusion_engine, "full", None)
+    got = occlusion.sweep(
+        third_party_nets.plain(), normal(*third_party_nets.SHAPE), **SQUARES
+    )
     assert varies(got)
 
 
@@ -347,7 +349,7 @@ def _fill(draw, shape):
     return normal(*size, seed=7)
 
 
-def _occluded(image, fill, places: squares.Grid):
+def _occluded(image, fill, places: occluder_grid.Grid):
     """All occluded images, cut and filled by NumPy."""
     fill, found = np.broadcast_to(fill[0], image.shape), []
     for row in places.rows:
@@ -364,8 +366,8 @@ def _occluded(image, fill, places: squares.Grid):
 
 def assert_incremental(read, image, fill, places, chunk):
     """The incremental sweep gives what the function gives of the occluded images."""
-    program = readings.prepare(read, 1, image.shape, image.dtype)
-    got, clean = sweeps.incremental(
+    program = model_fn.prepare(read, 1, image.shape, image.dtype)
+    got, clean = occlusion_engine.incremental(
         program.apply,
         program.weights,
         image[None],
@@ -404,7 +406,7 @@ def test_places_in_groups(method, quick, always, monkeypatch):
 
     image, given = normal(33, 26, 3), {"side": (5, 4), "stride": (7, 5), "devices": ONE}
     together = occlusion.explain(read, image, **given)
-    sweeps.plan.cache_clear()
+    occlusion_engine.plan.cache_clear()
     monkeypatch.setattr(costs, "_WORTH", {"cpu": 0.0})
     found = occlusion.explain(read, image, **given)
     assert together.groups == 1 < found.groups
@@ -415,12 +417,12 @@ def test_places_in_groups(method, quick, always, monkeypatch):
     else:
         got = occlusion.sweep(read, image, **given)
         assert_same(got, occlusion.sweep(read, image, method="full", **given))
-    sweeps.plan.cache_clear()
+    occlusion_engine.plan.cache_clear()
 
 
 def test_many_images_fills_and_leaves_in_groups(quick, monkeypatch):
     monkeypatch.setattr(costs, "_WORTH", {"cpu": 0.0})
-    read, images = strangers.mobile(), normal(2, 23, 30, 3)
+    read, images = third_party_nets.mobile(), normal(2, 23, 30, 3)
     fills = normal(2, 23, 30, 3, seed=1)
     given = {"side": 5, "stride": (9, 12), "fill": fills, "devices": ONE}
     got = occlusion.sweep(read, images, batch_size=2, **given)
@@ -438,7 +440,7 @@ def _two_filters(maps=8, seed=0):
 
 @pytest.mark.parametrize("devices", [None, ONE])
 def test_a_second_image_compiles_nothing(devices, compilations, quick, monkeypatch):
-    monkeypatch.setattr(sweeps, "full", None)
+    monkeypatch.setattr(occlusion_engine, "full", None)
     read = _two_filters()
     images = [normal(32, 30, 3, seed=seed) for seed in range(2)]
     fill = normal(3)
@@ -452,7 +454,7 @@ def test_a_second_image_compiles_nothing(devices, compilations, quick, monkeypat
 
 
 def test_one_device_and_four_give_the_same(quick, monkeypatch):
-    monkeypatch.setattr(sweeps, "full", None)
+    monkeypatch.setattr(occlusion_engine, "full", None)
     read, image = _two_filters(), normal(32, 30, 3)
     # 5 rows and 4 columns of places for 3 devices: some compute one again.
     given = {"side": 5, "stride": (7, 9)}
@@ -471,8 +473,8 @@ def test_the_device_chosen_is_the_one_used(quick):
 
 
 def _lowered(read, shape, side, stride, chunk):
-    program = readings.prepare(read, 1, shape, jnp.float32)
-    return sweeps.incremental.lower(
+    program = model_fn.prepare(read, 1, shape, jnp.float32)
+    return occlusion_engine.incremental.lower(
         program.apply,
         program.weights,
         jnp.zeros((1, *shape)),
@@ -483,11 +485,11 @@ def _lowered(read, shape, side, stride, chunk):
     )
 
 
-@pytest.mark.parametrize("make", [_two_filters, strangers.squeeze_and_excite])
+@pytest.mark.parametrize("make", [_two_filters, third_party_nets.squeeze_and_excite])
 def test_memory_does_not_grow_with_the_places(make, quick, monkeypatch):
     # Places go by blocks of 128 at the most, as evenly as can be: here by two, so that
     # the blocks of both sweeps are alike.
-    monkeypatch.setattr(sweeps, "_BLOCK", 2)
+    monkeypatch.setattr(occlusion_engine, "_BLOCK", 2)
     found = []
     for stride in (2, 1):
         lowered = _lowered(make(), (32, 32, 3), 4, stride, 2)
@@ -503,9 +505,11 @@ def test_memory_does_not_grow_with_the_places(make, quick, monkeypatch):
 def test_memory_behind_the_windows_is_bounded(quick, monkeypatch):
     # What is whole is computed for many places at once, as many as fit the budget: by
     # hand, a place's two maps of 48 x 48 x 12 take 221 kB, and 128 of them 28 MB.
-    monkeypatch.setattr(sweeps, "_BUDGET", {"cpu": 1 << 20})
+    monkeypatch.setattr(occlusion_engine, "_BUDGET", {"cpu": 1 << 20})
     for chunk in (None, 1):
-        lowered = _lowered(strangers.squeeze_and_excite(), (48, 48, 3), 4, 4, chunk)
+        lowered = _lowered(
+            third_party_nets.squeeze_and_excite(), (48, 48, 3), 4, 4, chunk
+        )
         assert lowered.compile().memory_analysis().temp_size_in_bytes < 4 << 20
 
 
@@ -525,7 +529,7 @@ def test_weights_enter_as_arguments_to_loops_and_filters(quick):
 
 
 def test_weights_go_when_the_read_goes(quick, monkeypatch):
-    monkeypatch.setattr(sweeps, "full", None)
+    monkeypatch.setattr(occlusion_engine, "full", None)
 
     def make():
         kernel = normal(3, 3, 3, 16)

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from zf_jax.transforms import windows
-from zf_jax.transforms.windows import Region, Span
+from zf_jax.transforms.windows import Interval, Region
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
 
@@ -18,10 +18,10 @@ def spans(draw, length=None):
     ends = st.integers(0, length)
     pairs = draw(st.lists(st.tuples(ends, ends).map(sorted), min_size=1, max_size=4))
     low, high = np.array(pairs).T
-    return Span(low, high, length)
+    return Interval(low, high, length)
 
 
-def marked(span: Span) -> np.ndarray:
+def marked(span: Interval) -> np.ndarray:
     """[T, length]: what changed."""
     entries = np.arange(span.length)
     return (entries >= span.low[:, None]) & (entries < span.high[:, None])
@@ -34,7 +34,7 @@ def seen(changed, size, stride, before, after):
     return views.sum(axis=-1)[:, ::stride] > 0
 
 
-def assert_around(span: Span, changed: np.ndarray):
+def assert_around(span: Interval, changed: np.ndarray):
     """The span begins and ends with what changed, and holds it all."""
     assert span.length == changed.shape[1]
     for low, high, entries in zip(span.low, span.high, changed, strict=True):
@@ -44,7 +44,7 @@ def assert_around(span: Span, changed: np.ndarray):
             assert (low, high) == (where[0], where[-1] + 1)
 
 
-def assert_in_region(region: Region, span: Span):
+def assert_in_region(region: Region, span: Interval):
     """Windows of one size, within the map, around what changed."""
     assert 1 <= region.size <= span.length
     assert (region.first >= 0).all()
@@ -91,7 +91,7 @@ def test_below_is_what_the_outputs_look_at(span, size, stride, before):
 def test_box_is_around_all_of_them(data, length, count):
     places = data.draw(st.integers(1, 4))
     found = [
-        Span(*np.sort(data.draw(_ends(length, places)), axis=0), length)
+        Interval(*np.sort(data.draw(_ends(length, places)), axis=0), length)
         for _ in range(count)
     ]
     boxed = windows.box(found)
@@ -117,7 +117,7 @@ def test_shift_is_padding_ahead(span, before, after):
 
 
 def test_at_is_some_of_the_places():
-    span = Span(np.array([0, 3, 5]), np.array([4, 5, 6]), 8).at(np.array([2, 1]))
+    span = Interval(np.array([0, 3, 5]), np.array([4, 5, 6]), 8).at(np.array([2, 1]))
     np.testing.assert_array_equal(span.low, [5, 3])
     np.testing.assert_array_equal(span.high, [6, 5])
     # Of the two that are left the larger has two entries.
@@ -127,7 +127,7 @@ def test_at_is_some_of_the_places():
 def test_regions_lie_within_the_map():
     # By hand: windows of 3 on 8 entries; what changed at the end is {7} alone, and its
     # window begins at 5.
-    span = Span(np.array([0, 7]), np.array([3, 8]), 8)
+    span = Interval(np.array([0, 7]), np.array([3, 8]), 8)
     np.testing.assert_array_equal(span.region.first, [0, 5])
     assert span.region.size == 3
 
@@ -145,6 +145,6 @@ def test_same(other, alike):
 
 
 def test_cut_shortens_the_windows_axes_alone():
-    span = Span(np.array([2]), np.array([5]), 9)
+    span = Interval(np.array([2]), np.array([5]), 9)
     window = windows.Window((1, 3), (span, span._replace(high=np.array([4]))))
     assert window.cut((1, 9, 7, 9)) == (1, 3, 7, 2)

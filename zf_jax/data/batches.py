@@ -34,14 +34,16 @@ class Batch(NamedTuple):
     mask: np.ndarray
 
 
-class Share(NamedTuple):
+class HostShard(NamedTuple):
     """Which part of the examples this host reads: `index` of `count`."""
 
     index: int = 0
     count: int = 1
 
 
-def steps_per_epoch(source: Source, batch_size: int, share: Share = Share()) -> int:
+def steps_per_epoch(
+    source: Source, batch_size: int, share: HostShard = HostShard()
+) -> int:
     """Whole batches of `batch_size` in this host's share.
 
     Raises:
@@ -65,7 +67,7 @@ def training(
     seed: int,
     start: int = 0,
     workers: int = 0,
-    share: Share = Share(),
+    share: HostShard = HostShard(),
 ) -> Iterator[Batch]:
     """Shuffled batches of random crops without end, each epoch in a new order.
 
@@ -108,7 +110,7 @@ def evaluation(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-    share: Share = Share(),
+    share: HostShard = HostShard(),
     cut: Callable[[np.ndarray, Pair], np.ndarray] = crops.centre,
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.

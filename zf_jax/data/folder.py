@@ -25,7 +25,7 @@ from typing import ClassVar, NamedTuple
 import grain
 import tensorflow_datasets as tfds
 
-from zf_jax.data import photographs
+from zf_jax.data import image_files
 from zf_jax.errors import BadInput
 
 PREFIX = "folder:"
@@ -42,7 +42,7 @@ _AHEAD = grain.ReadOptions(min(16, os.cpu_count() or 1), prefetch_buffer_size=16
 _SHARD = 8192
 
 
-class Member(NamedTuple):
+class ImageFile(NamedTuple):
     """An image file of a class; its split is "" as long as it is not drawn.
 
     The rank, in 0 to 1, is a hash of its name: the members' order, and who is held out.
@@ -100,7 +100,7 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
             shards[split] = [functools.partial(self._examples, part) for part in parts]
         return shards
 
-    def _examples(self, members: list[Member]) -> Iterator[tuple]:
+    def _examples(self, members: list[ImageFile]) -> Iterator[tuple]:
         """Yields (path, example) for the files that can be read."""
         files = grain.MapDataset.source([member.file for member in members])
         encoded = files.map(_encoded).to_iter_dataset(_AHEAD)
@@ -125,7 +125,7 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
             leave=False,
         )
         try:
-            with photographs.quietly(), bar as self.progress:
+            with image_files.quietly(), bar as self.progress:
                 self.download_and_prepare(file_format="array_record")
         except (OSError, RuntimeError) as error:
             # Another host or process may have been faster.
@@ -155,7 +155,7 @@ def open_builder(path: str, data_dir: str | None = None) -> tfds.core.DatasetBui
     builder = Folder(root, data_dir)
     if not builder.is_prepared():
         builder.prepare()
-        beside = set(photographs.within(root)) - {m.file for m in builder.members}
+        beside = set(image_files.within(root)) - {m.file for m in builder.members}
         if out := [*builder.unreadable, *sorted(beside)]:
             few = ", ".join(repr(str(file.relative_to(root))) for file in out[:3])
             warnings.warn(
@@ -173,7 +173,7 @@ def locate(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
-def scan(root: pathlib.Path) -> list[Member]:
+def scan(root: pathlib.Path) -> list[ImageFile]:
     """The members of a folder, class by class; raises as `open_builder` does."""
     splits = {each.name: each for each in _folders(root) if each.name in _SPLITS}
     if len(splits) < 2 or "train" not in splits:
@@ -200,7 +200,7 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [path for path in found if not path.name.startswith(".")]
 
 
-def _members(folder: pathlib.Path, split: str) -> list[Member]:
+def _members(folder: pathlib.Path, split: str) -> list[ImageFile]:
     members, taken = [], {}
     for each in _folders(folder):
         # TFDS keeps names as lines of a file, and drops the space around them.
@@ -212,10 +212,10 @@ def _members(folder: pathlib.Path, split: str) -> list[Member]:
                 f"folder {folder}: {other!r} and {each.name!r} are nearly one name; "
                 "merge them or rename one"
             )
-        files = photographs.within(each)
+        files = image_files.within(each)
         if not files:
             raise BadInput(f"folder {each}: no image in it; add some or remove it")
-        members += [Member(_rank(f, folder), f, label, split) for f in files]
+        members += [ImageFile(_rank(f, folder), f, label, split) for f in files]
     if not members:
         raise BadInput(
             f"folder {folder}: no sub-folders; put the images of each class into one"
@@ -225,7 +225,7 @@ def _members(folder: pathlib.Path, split: str) -> list[Member]:
     return members
 
 
-def divide(members: list[Member]) -> list[Member]:
+def divide(members: list[ImageFile]) -> list[ImageFile]:
     """The members with their splits, by rank; raises as `open_builder` does.
 
     Where a split is to be drawn, the low ranks are held out, so that more images move
@@ -252,7 +252,7 @@ def divide(members: list[Member]) -> list[Member]:
 def _encoded(file: pathlib.Path) -> bytes:
     """The image as a JPEG or PNG file; nothing if it cannot be read."""
     try:
-        return photographs.encode(file)
+        return image_files.encode(file)
     except (BadInput, OSError):
         return b""
 

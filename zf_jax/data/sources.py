@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.data_sources import base
 
-from zf_jax.data import creatures, folder
+from zf_jax.creatures import builder
+from zf_jax.data import folder
 from zf_jax.errors import BadInput
 
 BUILT_IN = "creatures"
@@ -101,11 +102,11 @@ def _builder(name: str, data_dir: str | None):
         return folder.open_builder(name.removeprefix(folder.PREFIX), data_dir)
     base, _, config = name.partition("/")
     if base == BUILT_IN:
-        configs = [each.name for each in creatures.Creatures.BUILDER_CONFIGS]
+        configs = [each.name for each in builder.Creatures.BUILDER_CONFIGS]
         if config not in configs:
             known = ", ".join(f"{BUILT_IN}/{each}" for each in configs)
             raise BadInput(f"dataset {name!r}: there are {known}")
-        return creatures.Creatures(config=config, data_dir=data_dir)
+        return builder.Creatures(config=config, data_dir=data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
     except (ValueError, ImportError, AssertionError) as error:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from zf_jax.figures import files, sheets
+from zf_jax import io
+from zf_jax.figures import sheets
 
 
 class Filters(NamedTuple):
@@ -77,7 +78,7 @@ def filters(
         axis.tick_params(labelsize=8)
         axis.yaxis.label.set_size(9)
         axis.legend(frameon=False, fontsize=8)
-    return files.save(figure, path, dpi=120)
+    return io.save(figure, path, dpi=120)
 
 
 def _sorted(axis, nets: Sequence[Filters], values: Sequence[np.ndarray]) -> None:

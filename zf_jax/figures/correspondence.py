@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from zf_jax.figures import files, raster
+from zf_jax import io
+from zf_jax.figures import raster
 
 
 def table(rows: dict[str, dict], *, paper: dict[str, dict]) -> str:
@@ -82,4 +83,4 @@ def plate(
     figure.text(0.5, 1 + 0.32 / (height + below), title, ha="center", fontsize=10)
     style = {"family": "monospace", "fontsize": min(9, size), "linespacing": 1.4}
     figure.text(0, below / (height + below) - 0.02, table, va="top", **style)
-    return files.save(figure, path, dpi=120)
+    return io.save(figure, path, dpi=120)

@@ -5,7 +5,7 @@ import pathlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from zf_jax.figures import files
+from zf_jax import io
 
 
 def training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
@@ -39,7 +39,7 @@ def training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
     loss.set_ylim(bottom=0)
     accuracy.set_ylabel("accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
-    return files.save(figure, path)
+    return io.save(figure, path)
 
 
 def transfer(
@@ -86,4 +86,4 @@ def transfer(
     left.set_xlabel(f"features of; {images} images a class")
     right.set_xlabel("images a class to learn from")
     right.set_xlim(left=0)
-    return files.save(figure, path)
+    return io.save(figure, path)

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from zf_jax.figures import files, raster
+from zf_jax import io
+from zf_jax.figures import raster
 
 _MARK = "tab:orange"
 _LEGEND = (
@@ -104,7 +105,7 @@ def plate(
         axis.axis("off")
     figure.suptitle(title, fontsize=10)
     figure.supxlabel(_LEGEND, fontsize=8)
-    return files.save(figure, path, dpi=120)
+    return io.save(figure, path, dpi=120)
 
 
 def _draw(axis, block: Block, epochs: Sequence[int]) -> None:

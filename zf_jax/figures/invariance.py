@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from zf_jax.figures import files
+from zf_jax import io
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 _STYLES = ("-", "--", ":", "-.")
@@ -86,7 +86,7 @@ def plate(
         fontsize=9,
     )
     figure.suptitle(title, fontsize=11)
-    return files.save(figure, path, dpi=100)
+    return io.save(figure, path, dpi=100)
 
 
 def _style(index: int) -> dict:

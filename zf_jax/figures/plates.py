@@ -10,7 +10,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from zf_jax.figures import files, raster
+from zf_jax import io
+from zf_jax.figures import raster
 
 
 def contact(
@@ -28,7 +29,7 @@ def contact(
         axis.imshow(raster.grid(np.stack(pictures), columns=longest))
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[], frame_on=False)
-    return files.save(figure, path)
+    return io.save(figure, path)
 
 
 # No page is wider or higher by much, pixels.
@@ -93,7 +94,7 @@ def layer(
         words.append(raster.Words(captions[index], row=top - 13, **place))
         if not kept.any():
             words.append(raster.Words("never fires", row=top + high / 2, **place))
-    return files.save_picture(raster.write(sheet, words), path)
+    return io.save_picture(raster.write(sheet, words), path)
 
 
 def _room(title: str) -> int:
@@ -203,7 +204,7 @@ def occlusion(seen: Occluded, *, title: str, path: pathlib.Path) -> pathlib.Path
     for axis in (a, b, c, *classes):
         axis.set_xticks([])
         axis.set_yticks([])
-    return files.save(figure, path, dpi=130)
+    return io.save(figure, path, dpi=130)
 
 
 def _extent(seen: Occluded) -> tuple[float, float, float, float]:

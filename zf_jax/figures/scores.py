@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from zf_jax.figures import files
+from zf_jax import io
 
 
 class Seen(NamedTuple):
@@ -91,4 +91,4 @@ def plate(
         axis.tick_params(labelsize=7)
         axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-    return files.save(figure, path)
+    return io.save(figure, path)

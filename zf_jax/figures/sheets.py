@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from zf_jax.figures import files, raster
+from zf_jax import io
+from zf_jax.figures import raster
 
 
 def filters(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Path:
@@ -24,7 +25,7 @@ def filters(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Pa
     axis = figure.subplots()
     axis.imshow(sheet, interpolation="nearest")
     axis.axis("off")
-    return files.save(figure, path)
+    return io.save(figure, path)
 
 
 def filter_sheet(kernel: np.ndarray, *, together: bool = False) -> np.ndarray:
@@ -76,4 +77,4 @@ def controls(
     lines = max(name.count("\n") + 1 for name in columns)
     above = 1 + (0.12 + 0.16 * lines) / size[1]
     figure.text(0.5, above, title, ha="center", va="bottom", fontsize=9 + cell)
-    return files.save(figure, path, dpi=120)
+    return io.save(figure, path, dpi=120)

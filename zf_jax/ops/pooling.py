@@ -66,7 +66,7 @@ def pool(op: Pool, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return values, switches
 
 
-def pick(op: Pool, x: jax.Array, switches: jax.Array) -> jax.Array:
+def pool_with_switches(op: Pool, x: jax.Array, switches: jax.Array) -> jax.Array:
     """Pooling with the switches fixed: linear in x."""
     entries = enumerate(_entries(op, x, 0.0))
     return sum(jnp.where(switches == i, entry, 0) for i, entry in entries)

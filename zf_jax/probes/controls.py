@@ -25,7 +25,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from zf_jax import convnet
-from zf_jax.convnet import Inside, Trace
+from zf_jax.convnet import Trace, ValidMask
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pool
 from zf_jax.ops import pooling
@@ -179,7 +179,7 @@ def _switched(net: Spec, trace: Trace, inside, switch: Callable) -> Trace:
     return trace._replace(switches=switches)
 
 
-def _seen(inside: Inside | None, name: str, axis: int) -> jax.Array | None:
+def _seen(inside: ValidMask | None, name: str, axis: int) -> jax.Array | None:
     """Which rows (axis 0) or columns of a part lie in the maps, [N, length]."""
     if inside is None or name not in inside.maps:
         return None

@@ -18,7 +18,7 @@ from scipy.spatial import distance
 
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.probes import readings, sweeps
+from zf_jax.probes import model_fn, occlusion_engine
 
 # Not in the paper: what changes by less than this, of the image's largest feature, is
 # rounding and counts as no change.
@@ -103,13 +103,13 @@ def changes(
     """
     # The first covers nothing: it gives x.
     boxes = np.pad(np.asarray(boxes, np.int32), ((0, 0), (1, 0), (0, 0)))
-    size = sweeps.even(batch_size, boxes.shape[1])
+    size = occlusion_engine.even(batch_size, boxes.shape[1])
     filled = np.minimum(
         np.arange(math.ceil(boxes.shape[1] / size) * size), boxes.shape[1] - 1
     )
     for number, (image, own) in enumerate(zip(images, boxes, strict=True)):
         _check(number, image, own[1:])
-        program = readings.prepare(read, size, image.shape, image.dtype)
+        program = model_fn.prepare(read, size, image.shape, image.dtype)
         colour = jnp.broadcast_to(jnp.asarray(fill, image.dtype), image.shape[-1:])
         chunks = own[filled].reshape(-1, size, 4)
         signs = _signs(program.apply, program.weights, image, chunks, colour)

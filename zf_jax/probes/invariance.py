@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from zf_jax.errors import BadInput
-from zf_jax.probes import readings, warps
+from zf_jax.probes import model_fn, warps
 
 Read = Callable[[jax.Array], tuple[dict[str, jax.Array], jax.Array | None]]
 
@@ -78,13 +78,13 @@ def measure(
     for images, labels in batches:
         if first is None:
             first = images.shape
-            readings.check_alone(read, jnp.asarray(images[0]))
+            model_fn.check_alone(read, jnp.asarray(images[0]))
         if images.shape[1:] != first[1:] or len(images) > first[0]:
             raise BadInput(
                 f"images of shape {images.shape} after {first}: they have one size, "
                 "and no batch is larger than the first"
             )
-        program = readings.prepare(read, *first[:1], first[1:], images.dtype)
+        program = model_fn.prepare(read, *first[:1], first[1:], images.dtype)
         _check(program.result, labels)
         # A batch that is short is filled up, so that it compiles nothing new.
         filled = np.minimum(np.arange(first[0]), len(images) - 1)
@@ -100,7 +100,7 @@ def measure(
         for count, moved in found
     ]
     whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-    readings.check_clean(whole.norms)
+    model_fn.check_clean(whole.norms)
     return whole
 
 

@@ -19,20 +19,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.probes import readings, sweeps
-from zf_jax.probes.readings import Read
-from zf_jax.probes.squares import Grid, grid
-from zf_jax.transforms import explanation
-from zf_jax.transforms.explanation import Explanation
+from zf_jax.probes import model_fn, occlusion_engine
+from zf_jax.probes.model_fn import ModelFn
+from zf_jax.probes.occluder_grid import Grid, grid
+from zf_jax.transforms import cost_report
+from zf_jax.transforms.cost_report import CostReport
 
-__all__ = ["Grid", "Read", "attribution", "explain", "grid", "sweep"]
+__all__ = ["Grid", "ModelFn", "attribution", "explain", "grid", "sweep"]
 
 # With less to be won than this, the incremental sweep is not worth its overhead.
 _LEAST_GAIN = 1.15
 
 
 def sweep(
-    read: Read,
+    read: ModelFn,
     image: jax.Array,
     *,
     side: int | Pair = 32,
@@ -84,40 +84,40 @@ def sweep(
     chosen, devices = bool(devices), tuple(devices or jax.local_devices())
     devices = devices[: squares.shape[0] * squares.shape[1]]
     shape, dtype = images.shape[1:], images.dtype
-    program = readings.prepare(read, 1, shape, dtype)
-    readings.check_alone(read, images[0])
+    program = model_fn.prepare(read, 1, shape, dtype)
+    model_fn.check_alone(read, images[0])
     if method == "incremental":
         planned = _planned(program, shape, dtype, squares, devices)
         method = "full" if planned.gain < _LEAST_GAIN else "incremental"
     if method == "full":
-        fitting = sweeps.fitting_full(
+        fitting = occlusion_engine.fitting_full(
             program.apply, program.weights, shape, dtype, devices
         )
         share = math.ceil(math.prod(squares.shape) / len(devices))
-        batch_size = sweeps.even(batch_size or fitting, share)
-        program = readings.prepare(read, batch_size, shape, dtype)
+        batch_size = occlusion_engine.even(batch_size or fitting, share)
+        program = model_fn.prepare(read, batch_size, shape, dtype)
     given = program.weights, images, fill
     if len(devices) > 1 or chosen:
         given = jax.device_put(given, _everywhere(devices))
-    swept = sweeps.full if method == "full" else sweeps.incremental
+    swept = occlusion_engine.full if method == "full" else occlusion_engine.incremental
     leaves, clean = swept(
         program.apply, *given, squares=squares, chunk=batch_size, devices=devices
     )
     structure = jax.tree.structure(program.result)
-    readings.check_clean(jax.tree.unflatten(structure, clean))
+    model_fn.check_clean(jax.tree.unflatten(structure, clean))
     if image.ndim == 3:
         leaves = [leaf[0] for leaf in leaves]
     return jax.tree.unflatten(structure, leaves)
 
 
 def explain(
-    read: Read,
+    read: ModelFn,
     image: jax.Array,
     *,
     side: int | Pair = 32,
     stride: int | Pair = 8,
     devices: Sequence[jax.Device] | None = None,
-) -> Explanation:
+) -> CostReport:
     """What an incremental sweep recomputes, operation by operation; prints as a table.
 
     Nothing is run. Arguments are those of `sweep`; of the image, shape and dtype alone
@@ -130,15 +130,15 @@ def explain(
     _check(image, None, "incremental")
     shape, dtype = image.shape[-3:], image.dtype
     squares = grid(shape[:2], side, stride)
-    program = readings.prepare(read, 1, shape, dtype)
+    program = model_fn.prepare(read, 1, shape, dtype)
     devices = tuple(devices or jax.local_devices())
     planned = _planned(program, shape, dtype, squares, devices)
-    return explanation.explain(planned.traced, planned.groups, planned.plans)
+    return cost_report.cost_report(planned.traced, planned.groups, planned.plans)
 
 
-def _planned(program, shape, dtype, squares: Grid, devices) -> sweeps.Planned:
+def _planned(program, shape, dtype, squares: Grid, devices) -> occlusion_engine.Planned:
     weights = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
-    return sweeps.plan(
+    return occlusion_engine.plan(
         program.apply, weights, shape, dtype, squares, devices[0].platform
     )
 

@@ -1,255 +1,259 @@
-"""Units of one layer back to pixels, each from its own cone of the net alone."""
+"""The gallery (fig. 2): the images that excite a map most, and what in them does.
+
+The strongest activations are gathered in one pass over a data set (`strongest.py`),
+then projected, each from its own cone of the net alone.
+"""
 
 import collections
-import concurrent.futures
-import math
-import os
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import jax
 import numpy as np
 
-from zf_jax import convnet, geometry
+from zf_jax import deconvnet, geometry
 from zf_jax.errors import BadInput
-from zf_jax.layers import Dense, Pool
-from zf_jax.probes import cones, ways
+from zf_jax.probes import (
+    compiled_passes,
+    controls,
+    receptive_field_crops,
+    unit_projector,
+)
+from zf_jax.probes.topk import (
+    TopK,
+)
 from zf_jax.spec import Spec
 
-# Bytes that the maps of the projections computed together may take, and how many there
-# are at the most.
-_BUDGET, _MOST = 512 << 20, 64
-# On a CPU, whose cache they are to stay in: these bytes, but no fewer and no more of
-# them, since the filters are read again for each batch (`--bench=projection`).
-_BYTES_CPU, _FEWEST_CPU, _MOST_CPU = 20 << 20, 8, 16
-_MOST_THREADS = 8
-# Bytes of whole images' traces that are kept, and that a batch may take.
-MOST_KEPT = 1 << 30
 
+class Projector:
+    """Projects the strongest images of some layers' maps, layer by layer.
 
-def at_once(work: Callable[..., None], batches: Iterable[tuple]) -> None:
-    """Does `work(*batch)` for all batches, a few side by side.
-
-    One alone leaves cores idle: a cone's upper maps are too small to be shared out.
-    They are one more than cores, eight at the most: one may be cut or fetched.
+    Only what a unit sees is run, up and down (`geometry.cone`), where that is less than
+    the image. An image that excites so many units that it is less work to run all of it
+    up once is kept for them all, in all layers.
 
     Args:
-      work: what is done; from any thread.
-      batches: arguments, the first of which tells what kind of work it is. The first
-        batch of a kind goes ahead, so that what it compiles is there for the others.
-    """
-    threads, kinds = min(_MOST_THREADS, (os.cpu_count() or 1) + 1), set()
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        begun = collections.deque()
-        for batch in batches:
-            if batch[0] not in kinds:
-                kinds.add(batch[0])
-                work(*batch)
-                continue
-            if len(begun) > threads:
-                begun.popleft().result()
-            begun.append(pool.submit(work, *batch))
-        for each in begun:
-            each.result()
+      net: the net.
+      params: its parameters.
+      images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
+        them.
+      best: what `strongest` gives, of the layers.
+      maps: which maps will be asked for, by layer; None stands for all.
+      rule: what the ReLU does on the way down.
+      batch_size: projections computed together. None takes what fits a budget.
+      control: what is changed before a unit is projected (`controls.py`).
+      own_values: projects what a unit is in this net, not the value that `best` has,
+        which another net may have given.
 
-
-def smallest(net: Spec, layer: str) -> geometry.Cone | None:
-    """The cone of a layer's units; None where all of an image is no more work."""
-    net = net.upto(layer)
-    if any(isinstance(each.filter, Dense) for each in net.layers):
-        return None
-    cone = geometry.cone(net, layer)
-    own, whole = (sum(geometry.multiply_adds(n).values()) for n in (cone.net, net))
-    return cone if own < whole else None
-
-
-def unit_cost(net: Spec, layer: str, rule) -> int:
-    """`climb_cost` of a unit alone."""
-    cone = smallest(net, layer)
-    return climb_cost(cone.net if cone else net.upto(layer), rule)
-
-
-def climb_cost(net: Spec, rule) -> int:
-    """Multiply-adds on the way up, which ends where the rule asks no more of it."""
-    costs = list(geometry.multiply_adds(net).values())
-    if rule != "deconvnet":
-        return sum(costs)
-    pooled = [
-        number
-        for number, layer in enumerate(net.layers[:-1], start=1)
-        if any(isinstance(op, Pool) for op in layer.tail)
-    ]
-    return sum(costs[: max(pooled, default=0)])
-
-
-class Climb:
-    """An image that is run up once, when its trace is first asked for."""
-
-    def __init__(self, run: Callable[[np.ndarray], convnet.Trace], image: np.ndarray):
-        self._run, self._image, self._trace = run, image, None
-        self._lock = threading.Lock()
-
-    def trace(self) -> convnet.Trace:
-        """What the deconvnet asks of the image; from any thread."""
-        with self._lock:
-            if self._trace is None:
-                self._trace, self._image = self._run(self._image), None
-            return self._trace
-
-
-class Climbs:
-    """Whole images of the net's own size, run up once for all their units.
-
-    Attributes:
-      cost: multiply-adds of one.
-      bytes: what its trace takes.
-    """
-
-    def __init__(self, net: Spec, params: dict, rule):
-        self._net, self._rule = net, rule
-        self._params = {each.name: params[each.name] for each in net.layers}
-        self.cost = climb_cost(net, rule)
-        self.bytes = ways.trace_bytes(net, self._params, rule)
-        self._kernels, self._kept = None, {}
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._kept
-
-    def is_full(self) -> bool:
-        """Whether no more images will be kept."""
-        return (len(self._kept) + 1) * self.bytes > MOST_KEPT
-
-    def of(self, number: int, image: np.ndarray) -> Climb:
-        """Of image `number`, [H, W, C] float; kept while there is room.
-
-        From one thread alone, unlike `Climb.trace`.
-        """
-        if number in self._kept:
-            return self._kept[number]
-        if self._kernels is None:
-            given = self._params, image[None], None
-            self._kernels = ways.prepare_up(self._net, *given, keep=self._rule)
-        found = Climb(self._run, image)
-        if not self.is_full():
-            self._kept[number] = found
-        return found
-
-    def drop(self, number: int) -> None:
-        """Forgets an image that is needed no more."""
-        self._kept.pop(number, None)
-
-    def _run(self, image: np.ndarray) -> convnet.Trace:
-        given = self._params, image[None], None
-        trace = ways.up(self._net, self._kernels, *given, keep=self._rule)
-        return jax.block_until_ready(trace)
-
-
-class Look:
-    """Projects units of one layer, a batch at a time.
-
-    Both ways give the first pixels [N, 2] of what was projected, and the projections.
-    What a batch lacks is filled up with its last unit, so that nothing recompiles.
-
-    Attributes:
-      batch_size: how many units go together.
+    Raises:
+      BadInput: an unknown layer or map.
     """
 
     def __init__(
         self,
         net: Spec,
         params: dict,
-        layer: str,
+        images: Sequence[np.ndarray],
+        best: Mapping[str, TopK],
+        maps: Mapping[str, Sequence[int] | None],
         *,
-        rule,
-        control=None,
-        all_of_trace: bool = False,
+        rule: deconvnet.Rule = "deconvnet",
         batch_size: int | None = None,
+        control: controls.Control | None = None,
+        own_values: bool = False,
     ):
-        self._net, self._layer, self._rule = net.upto(layer), layer, rule
-        self._params = {each.name: params[each.name] for each in self._net.layers}
-        self._control, self._keep = control, None if all_of_trace else rule
-        self._cone, self._field = smallest(net, layer), geometry.fields(net)[layer]
-        self._ups, self._downs, self._large = None, {}, None
-        if control is None:
-            small = self._cone.net if self._cone else self._net
-            self._large = ways.highest_large(small)
-        self.batch_size = batch_size or self._fitting()
+        for layer in maps:
+            net.index(layer)
+            if layer not in best:
+                raise BadInput(f"{layer}: `best` has {', '.join(best)}")
+        asked = [layer for layer, each in maps.items() if each is None or len(each)]
+        highest = max(asked or maps, key=net.index, default=net.layers[0].name)
+        self._net, self._params, self._images = net.upto(highest), params, images
+        self._own_values = own_values
+        self._settings = {
+            "rule": rule,
+            "control": control,
+            "batch_size": batch_size,
+            "all_of_trace": own_values or control is not None,
+        }
+        self._best = {
+            layer: TopK(*(np.asarray(part) for part in best[layer])) for layer in maps
+        }
+        self._climbs = unit_projector.ForwardCache(self._net, params, rule)
+        self._looks = {}
+        self._work = collections.Counter()
+        self._costs = {}
+        for layer, each in maps.items():
+            self._costs[layer] = unit_projector.unit_cost(net, layer, rule)
+            numbers = self._best[layer].images[self._chosen(layer, each)]
+            for number in numbers[numbers >= 0].tolist():
+                self._work[number] += self._costs[layer]
 
-    def _fitting(self) -> int:
-        maps = geometry.shapes(self._cone.net if self._cone else self._net).values()
-        unit = 4 * sum(2 * math.prod(m.maps) + math.prod(m.output) for m in maps)
-        most = _MOST
-        if jax.default_backend() == "cpu":
-            most = min(max(_BYTES_CPU // unit, _FEWEST_CPU), _MOST_CPU)
-        return max(1, min(most, _BUDGET // unit))
-
-    def of_images(self, images: Sequence[np.ndarray], units: ways.Units):
-        """Each unit runs up the part of its image that it sees.
+    def project(
+        self, layer: str, maps: Sequence[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The patches and projections of one of the layers, as `project` gives them.
 
         Args:
-          images: of each unit its own, [H, W, C] float.
-          units: up to a batch of them.
+          layer: its name.
+          maps: some of its maps; None stands for all.
 
         Raises:
-          BadInput: an image of another size than a dense layer takes.
+          BadInput: another layer, an unknown map or rule, or no image for any of the
+            maps.
         """
-        images, filled = self._filled(images, units)
-        sizes = [image.shape[:2] for image in images]
-        net, firsts, inside = self._framed(sizes, filled.positions)
-        if inside is not None:
-            images = [
-                cones.cut(image, first, net.input.size)
-                for image, first in zip(images, firsts, strict=True)
-            ]
-        given = self._params, np.stack(images), inside
-        if self._ups is None:
-            self._ups = ways.prepare_up(net, *given, keep=self._keep)
-        trace = ways.up(net, self._ups, *given, keep=self._keep)
-        return self._down(net, trace, filled, inside, firsts, len(units.channels))
+        if layer not in self._best:
+            raise BadInput(f"{layer}: this Projector has {', '.join(self._best)}")
+        best = self._best[layer]
+        chosen = self._chosen(layer, maps)
+        rows, ranks = np.nonzero(best.images[chosen] >= 0)
+        if not len(rows):
+            raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
+        index = chosen[rows], ranks
+        values = None if self._own_values else best.values[index]
+        units = compiled_passes.Units(chosen[rows], best.positions[index], values)
+        field = geometry.fields(self._net)[layer]
+        size = tuple(map(min, field.size, self._net.input.size))
+        shape = *best.images[chosen].shape, *size, self._net.input.channels
+        patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
 
-    def of_climbs(self, climbs: Sequence[Climb], units: ways.Units):
-        """Each unit takes its part of the trace of its image, of the net's own size.
+        def project_batch(way, batch: list[tuple]) -> None:
+            numbers, images, seen = zip(*batch, strict=True)
+            now = units.at(list(numbers))
+            firsts, parts = way(seen, now)
+            sizes = np.array([image.shape[:2] for image in images])
+            corners = np.stack(
+                [field.first(axis, now.positions[:, axis]) for axis in (0, 1)], axis=1
+            )
+            corners = corners.clip(0, np.maximum(0, sizes - size))
+            for number, image, first, part, corner in zip(
+                numbers, images, firsts, parts, corners, strict=True
+            ):
+                place = rows[number], ranks[number]
+                patches[place] = receptive_field_crops.cut(image, corner, size)
+                projections[place] = receptive_field_crops.cut(
+                    part, corner - first, size
+                )
+
+        unit_projector.in_threads(
+            project_batch, self._batches(layer, best.images[index])
+        )
+        return patches, projections
+
+    def _batches(self, layer: str, which: np.ndarray) -> Iterator[tuple]:
+        """Ways to project, and batches of (unit's number, its image, what is seen).
+
+        By image, so that each is read once.
 
         Args:
-          climbs: of each unit its image's.
-          units: up to a batch of them.
+          layer: the units'.
+          which: [N] int, their images' numbers.
         """
-        climbs, filled = self._filled(climbs, units)
-        traces = [each.trace() for each in climbs]
-        sizes = [self._net.input.size] * len(traces)
-        net, firsts, inside = self._framed(sizes, filled.positions)
-        of = filled.positions, inside
-        trace = cones.cut_traces(self._net, traces, *of, layer=self._layer)
-        return self._down(net, trace, filled, inside, firsts, len(units.channels))
+        look = self._look(layer)
+        waiting = {look.of_images: [], look.of_climbs: []}
+        for number in np.unique(which).tolist():
+            image = np.asarray(self._images[number])
+            own = np.flatnonzero(which == number)
+            way, seen = look.of_images, image
+            if self._is_shared(layer, number, image, len(own) * self._costs[layer]):
+                way, seen = look.of_climbs, self._climbs.of(number, image)
+            for unit in own.tolist():
+                waiting[way].append((unit, image, seen))
+                if len(waiting[way]) == look.batch_size:
+                    yield way, waiting[way]
+                    waiting[way] = []
+            self._work[number] -= len(own) * self._costs[layer]
+            if self._work[number] <= 0:
+                self._climbs.drop(number)
+        yield from ((way, batch) for way, batch in waiting.items() if batch)
 
-    def _filled(self, given: Sequence, units: ways.Units):
-        filled = np.minimum(np.arange(self.batch_size), len(given) - 1)
-        return [given[n] for n in filled], units.at(filled)
+    def _is_shared(self, layer: str, number: int, image: np.ndarray, now: int) -> bool:
+        """Whether to run all of the image up, rather than cones of so much work now.
 
-    def _framed(self, sizes, positions: np.ndarray):
-        """The net that is run, where it begins in each image, and what is inside."""
-        own = set(sizes) == {self._net.input.size}
-        if self._cone is None and own:
-            return self._net, np.zeros((len(sizes), 2), int), None
-        if any(isinstance(each.filter, Dense) for each in self._net.layers):
-            wrong = next(size for size in sizes if size != self._net.input.size)
-            own = "x".join(map(str, self._net.input.size))
-            raise BadInput(
-                f"an image of {'x'.join(map(str, wrong))}: {self._layer} of "
-                f"{self._net.name} is dense or follows a dense layer; give images of "
-                f"{own}"
+        Images of other sizes than the net's own would each compile anew, and all of a
+        trace is too much to keep, or a whole batch of them.
+        """
+        size, batch_size = self._net.input.size, self._look(layer).batch_size
+        if self._settings["all_of_trace"] or image.shape[:2] != size:
+            return False
+        if batch_size * self._climbs.bytes > unit_projector.MOST_KEPT:
+            return False
+        if number in self._climbs:
+            return True
+        to_come = 0 if self._climbs.is_full() else self._work[number]
+        return max(now, to_come) > self._climbs.cost
+
+    def _look(self, layer: str) -> unit_projector.UnitProjector:
+        """The layer's, kept until another layer is looked at: its kernels are large."""
+        if layer not in self._looks:
+            look = unit_projector.UnitProjector(
+                self._net, self._params, layer, **self._settings
             )
-        cone = self._cone or geometry.cone(self._net, self._layer)
-        firsts = [self._field.first(i, positions[:, i]) for i in (0, 1)]
-        firsts = np.stack(firsts, axis=1)
-        return cone.net, firsts, cones.inside(self._net, cone, sizes, positions)
+            self._looks = {layer: look}
+        return self._looks[layer]
 
-    def _down(self, net: Spec, trace, units: ways.Units, inside, firsts, count: int):
-        if inside is not None:
-            units = units._replace(positions=np.zeros_like(units.positions))
-        given = self._params, trace, units, inside, self._control
-        of = {"layer": self._layer, "rule": self._rule, "large": self._large}
-        if net not in self._downs:
-            self._downs[net] = ways.prepare_down(net, *given, **of)
-        parts = ways.down(net, self._downs[net], *given, **of)
-        return firsts[:count], np.asarray(parts)[:count]
+    def _chosen(self, layer: str, maps: Sequence[int] | None) -> np.ndarray:
+        count = len(self._best[layer].values)
+        chosen = np.arange(count) if maps is None else np.asarray(maps, int)
+        wrong = chosen[(chosen < 0) | (chosen >= count)]
+        if len(wrong):
+            raise BadInput(
+                f"map {wrong[0]}: {layer} of {self._net.name} has 0 to {count - 1}"
+            )
+        return chosen
+
+
+def project(
+    net: Spec,
+    params: dict,
+    images: Sequence[np.ndarray],
+    best: TopK | Mapping[str, TopK],
+    *,
+    layer: str,
+    maps: Sequence[int] | None = None,
+    rule: deconvnet.Rule = "deconvnet",
+    batch_size: int | None = None,
+    control: controls.Control | None = None,
+    own_values: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The strongest images' patches and their projections, cut to what the unit sees.
+
+    A `Projector` for one layer. The result is what `deconvnet.reconstruct` gives of the
+    whole image.
+
+    A patch is as large as the receptive field, or as the net's input where that is
+    smaller; at the border it is moved inside, so it still holds all the unit sees.
+    What lies outside of an image smaller than that is zero.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
+        them.
+      best: of the layer, or the dict that `strongest` gives.
+      layer: name of the layer.
+      maps: which maps, all by default.
+      rule: what the ReLU does on the way down.
+      batch_size: projections computed together. None takes what fits a budget.
+      control: what is changed before a unit is projected (`controls.py`).
+      own_values: the seed holds what the unit is in this net, not the value that `best`
+        has.
+
+    Returns:
+      patches, projections: both [M, K, h, w, C] float32, zero where `best` has no
+      image.
+
+    Raises:
+      BadInput: an unknown layer or map, or no image for any of the maps.
+    """
+    best = best if isinstance(best, Mapping) else {layer: best}
+    projector = Projector(
+        net,
+        params,
+        images,
+        best,
+        {layer: maps},
+        rule=rule,
+        batch_size=batch_size,
+        control=control,
+        own_values=own_values,
+    )
+    return projector.project(layer, maps)

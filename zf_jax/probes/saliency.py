@@ -14,7 +14,7 @@ import numpy as np
 
 from zf_jax import convnet, deconvnet
 from zf_jax.layers import Pair
-from zf_jax.probes import occlusion, readings
+from zf_jax.probes import model_fn, occlusion
 from zf_jax.spec import Spec
 
 
@@ -94,7 +94,7 @@ def predicted(read: Callable[[jax.Array], jax.Array], images: jax.Array) -> np.n
 
 
 def _clean(read, images):
-    program = readings.prepare(read, len(images), images.shape[1:], images.dtype)
+    program = model_fn.prepare(read, len(images), images.shape[1:], images.dtype)
     return _apply(program.apply, program.weights, images)
 
 

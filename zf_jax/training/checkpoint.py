@@ -27,7 +27,7 @@ FIG_4 = (1, 2, 5, 10, 20, 30, 40, 64)
 _FOLDER = "checkpoints"
 
 
-class About(NamedTuple):
+class RunMetadata(NamedTuple):
     """What a checkpoint says of itself.
 
     Attributes:
@@ -52,7 +52,7 @@ class About(NamedTuple):
 class Restored(NamedTuple):
     """A trained net: what it says of itself, its parameters (numpy) and its step."""
 
-    about: About
+    about: RunMetadata
     params: dict
     step: int
 
@@ -61,7 +61,7 @@ class Store:
     """The checkpoints of one training run; use it in a `with` statement."""
 
     def __init__(
-        self, workdir: str | pathlib.Path, about: About, keep: Sequence[int] = ()
+        self, workdir: str | pathlib.Path, about: RunMetadata, keep: Sequence[int] = ()
     ):
         """Opens or makes WORKDIR/checkpoints.
 
@@ -225,7 +225,7 @@ def _restore_params(where: pathlib.Path, net: spec.Spec) -> dict:
     return params
 
 
-def _about(folder: pathlib.Path, step: int) -> About:
+def _about(folder: pathlib.Path, step: int) -> RunMetadata:
     where = folder / str(step)
     try:
         data = json.loads((where / "about" / "metadata").read_text())
@@ -238,10 +238,10 @@ def _about(folder: pathlib.Path, step: int) -> About:
             "or use the version that made it"
         )
     try:
-        rest = {name: data[name] for name in About._fields[2:-1]}
+        rest = {name: data[name] for name in RunMetadata._fields[2:-1]}
         # Runs of before it was kept have none.
         rest["data_dir"] = data.get("data_dir")
-        return About(spec.from_json(data["net"]), tuple(data["labels"]), **rest)
+        return RunMetadata(spec.from_json(data["net"]), tuple(data["labels"]), **rest)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(where, error) from error
 
@@ -253,7 +253,7 @@ def _damaged(where: pathlib.Path, error: Exception) -> BadInput:
     )
 
 
-def _to_json(about: About) -> dict:
+def _to_json(about: RunMetadata) -> dict:
     return {**about._asdict(), "net": spec.to_json(about.net), "layout": LAYOUT}
 
 
@@ -261,7 +261,7 @@ def _to_json(about: About) -> dict:
 _FREE = ("epochs", "learning_rate", "patience", "factor")
 
 
-def _check_same(found: About, about: About, folder: pathlib.Path) -> None:
+def _check_same(found: RunMetadata, about: RunMetadata, folder: pathlib.Path) -> None:
     """Raises BadInput for the first fact in which two runs differ."""
     old, new = _facts(found), _facts(about)
     for name, value in new.items():
@@ -276,7 +276,7 @@ def _check_same(found: About, about: About, folder: pathlib.Path) -> None:
             )
 
 
-def _facts(about: About) -> dict:
+def _facts(about: RunMetadata) -> dict:
     """What must not change when a run goes on; what tells most, first."""
     facts = {"spec": about.net.name, "dataset": about.dataset, "layers": about.net}
     facts |= {name: about.recipe[name] for name in about.recipe if name not in _FREE}

@@ -55,9 +55,9 @@ class Run(NamedTuple):
     workers: int = 0
 
     @property
-    def share(self) -> batches.Share:
+    def share(self) -> batches.HostShard:
         """This host's part of the data."""
-        return batches.Share(jax.process_index(), jax.process_count())
+        return batches.HostShard(jax.process_index(), jax.process_count())
 
     @property
     def cut(self) -> dict:
@@ -81,9 +81,9 @@ class Run(NamedTuple):
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
-    def about(self) -> checkpoint.About:
+    def about(self) -> checkpoint.RunMetadata:
         """What the checkpoints say of the run."""
-        return checkpoint.About(
+        return checkpoint.RunMetadata(
             self.net,
             self.train.labels,
             self.train.name,
@@ -133,7 +133,7 @@ def epochs(
     optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
     schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
     like = step.first_state(model, optimize, run.recipe.seed)
-    state = step.place(store.restore(like) or like)
+    state = step.replicate(store.restore(like) or like)
     train_step = step.make_train_step(model, optimize)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
@@ -143,7 +143,7 @@ def epochs(
         began, first = time.monotonic(), done
         ended = False
         while not ended:
-            state = train_step(state, step.split(next(stream)))
+            state = train_step(state, step.shard_batch(next(stream)))
             done += 1
             ended = done % run.steps_per_epoch == 0
             on_step(done, _look(state, done) if ended or done % _LOOK == 0 else None)
@@ -189,7 +189,7 @@ def evaluate(run: Run, eval_step, params) -> dict[str, float]:
     """Loss, top1 and top5 over the whole validation set."""
     total = objective.zero()
     for batch in batches.evaluation(run.validation, **run.cut):
-        total = jax.tree.map(jnp.add, total, eval_step(params, step.split(batch)))
+        total = jax.tree.map(jnp.add, total, eval_step(params, step.shard_batch(batch)))
     return total.means()
 
 

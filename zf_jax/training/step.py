@@ -58,7 +58,7 @@ def first_state(
     )
 
 
-def place(state: State) -> State:
+def replicate(state: State) -> State:
     """The state where the step leaves it, so that its first call compiles the last."""
     mesh = Mesh(np.array(jax.local_devices()), (_DEVICES,))
     return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
@@ -126,7 +126,7 @@ def make_eval_step(
     return jax.pmap(eval_step, axis_name=_DEVICES, in_axes=(None, 0), out_axes=None)
 
 
-def split(batch: Batch) -> Batch:
+def shard_batch(batch: Batch) -> Batch:
     """The batch [N, ...] as [D, N / D, ...], a part for each local device."""
     devices = jax.local_device_count()
     return jax.tree.map(

@@ -12,8 +12,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from zf_jax.transforms.incremental import Plan, Step
-from zf_jax.transforms.program import Program
-from zf_jax.transforms.windows import Span
+from zf_jax.transforms.jaxpr import TracedFunction
+from zf_jax.transforms.windows import Interval
 
 # Multiply-adds that touching one value is worth: measured, roughly, on CPUs.
 _TOUCH = 8
@@ -42,7 +42,7 @@ def _values(equation) -> int:
     return sum(math.prod(variable.aval.shape) for variable in equation.outvars)
 
 
-def of_function(traced: Program) -> int:
+def of_function(traced: TracedFunction) -> int:
     """Of the function on one image."""
     return sum(map(of_equation, traced.equations))
 
@@ -86,7 +86,7 @@ def share(step: Step) -> float:
     return math.prod(span.size / span.length for span in step.window.spans)
 
 
-def largest_value(traced: Program) -> int:
+def largest_value(traced: TracedFunction) -> int:
     """Bytes that the function holds at once on one image, roughly."""
     return max((4 * _bytes(e) for e in traced.equations), default=1)
 
@@ -151,7 +151,7 @@ def groups(plan: Plan, platform: str) -> list[np.ndarray]:
     return [np.sort(profile.places) for profile in found]
 
 
-def _sizes(span: Span) -> np.ndarray:
+def _sizes(span: Interval) -> np.ndarray:
     return np.maximum(span.high - span.low, 1)
 
 

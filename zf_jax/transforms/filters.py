@@ -10,7 +10,7 @@ from jax import lax
 from jax.extend.core import Literal
 
 from zf_jax.ops import products, spreading
-from zf_jax.transforms import program
+from zf_jax.transforms import jaxpr
 
 # Below this many input maps a product has too little to add up to be worth its patches.
 _FEWEST_MAPS = 16
@@ -149,7 +149,7 @@ def as_is(equation) -> Filtering:
 
     def apply(x, kernel):
         def convolve(x):
-            return program.bind(equation, [x, kernel], dimension_numbers=numbers)[0]
+            return jaxpr.bind(equation, [x, kernel], dimension_numbers=numbers)[0]
 
         if _one_by_one(equation):
             return lax.map(lambda image: convolve(image[None])[0], x)
@@ -174,5 +174,5 @@ def _one_by_one(equation) -> bool:
 def _in_order(equation, clean: dict) -> jax.Array:
     """The kernel, [rows, columns, maps in, maps out]."""
     maps_out, maps_in, *window = equation.params["dimension_numbers"].rhs_spec
-    kernel = program.value_of(equation.invars[1], clean)
+    kernel = jaxpr.value_of(equation.invars[1], clean)
     return lax.transpose(kernel, (*window, maps_in, maps_out))

@@ -25,15 +25,15 @@ import numpy as np
 from jax import lax
 from jax.extend.core import Literal
 
-from zf_jax.transforms import filters, program, rules, windows
-from zf_jax.transforms.program import Program
-from zf_jax.transforms.windows import Region, Span, Window
+from zf_jax.transforms import filters, jaxpr, rules, windows
+from zf_jax.transforms.jaxpr import TracedFunction
+from zf_jax.transforms.windows import Interval, Region, Window
 
 # A window that covers this share of its map is not worth its setting in.
 _NEARLY = 0.85
 
 
-class Run(NamedTuple):
+class Evaluation(NamedTuple):
     """One place of the patch.
 
     Attributes:
@@ -51,7 +51,7 @@ class Run(NamedTuple):
     made: dict
 
 
-Getter = Callable[[Run], jax.Array]
+Getter = Callable[[Evaluation], jax.Array]
 
 
 class Step(NamedTuple):
@@ -64,7 +64,7 @@ class Step(NamedTuple):
     """
 
     equation: Any
-    compute: Callable[[Run], list[jax.Array]]
+    compute: Callable[[Evaluation], list[jax.Array]]
     window: Window | None
 
 
@@ -76,7 +76,9 @@ class Plan:
       numbers: [T, n] int32, what `windows` needs to know of each place.
     """
 
-    def __init__(self, traced: Program, rows: Span, columns: Span, platform: str):
+    def __init__(
+        self, traced: TracedFunction, rows: Interval, columns: Interval, platform: str
+    ):
         """Plans it.
 
         Args:
@@ -155,14 +157,16 @@ class Plan:
         Returns:
           what `rest` goes on from, [1, ...] arrays.
         """
-        run = Run(clean, kept, place, {}, {})
+        run = Evaluation(clean, kept, place, {}, {})
         run.values[self._program.image] = self._begin(run, fill)
         self._do(run, self.steps[: self._split])
         return [get(run) for get in self._seam]
 
     def rest(self, clean, kept, values: list) -> list:
         """The function's leaves at one place, from what `windows` gives."""
-        run = Run(clean, kept, None, dict(zip(self._live, values, strict=True)), {})
+        run = Evaluation(
+            clean, kept, None, dict(zip(self._live, values, strict=True)), {}
+        )
         # What was a window has been set into its map.
         for atom in filter(self.window, self._live):
             run.made[_key(atom, self._whole_regions(atom), 0)] = run.values[atom]
@@ -170,7 +174,7 @@ class Plan:
         return [get(run) for get in self._results]
 
     @staticmethod
-    def _do(run: Run, steps: list[Step]) -> None:
+    def _do(run: Evaluation, steps: list[Step]) -> None:
         for step in steps:
             results = step.compute(run)
             run.values.update(zip(step.equation.outvars, results, strict=True))
@@ -191,7 +195,7 @@ class Plan:
 
     def clean(self, atom) -> Getter:
         """Its value on the clean image."""
-        return lambda run: program.value_of(atom, run.clean)
+        return lambda run: jaxpr.value_of(atom, run.clean)
 
     def value(self, atom) -> Getter:
         """Its changed value, as it is."""
@@ -223,7 +227,7 @@ class Plan:
         inside = self.inside(atom.aval.ndim, window.axes, window.regions, regions)
         around = self.around(atom, window.axes, regions, fill) if inside else None
 
-        def get(run: Run):
+        def get(run: Evaluation):
             if key not in run.made:
                 moved = move(run)
                 if inside:
@@ -244,7 +248,7 @@ class Plan:
         """
         bounds = []
         for axis, one, region in zip(axes, inner, outer, strict=True):
-            if isinstance(one, Span):
+            if isinstance(one, Interval):
                 low, high = one.low, one.high
             else:
                 low, high = one.first, one.first + one.size
@@ -256,7 +260,7 @@ class Plan:
         if not bounds:
             return None
 
-        def mask(run: Run):
+        def mask(run: Evaluation):
             found = None
             for (low, high), shape, axis in bounds:
                 entries = lax.broadcasted_iota(jnp.int32, shape, axis)
@@ -278,7 +282,7 @@ class Plan:
             sizes[axis] = region.size
         cut = self._cutter(rank, starts, sizes)
 
-        def get(run: Run):
+        def get(run: Evaluation):
             value = run.values[atom]
             return cut(run, lax.pad(value, jnp.zeros((), value.dtype), pads))
 
@@ -288,7 +292,7 @@ class Plan:
         """Cuts `sizes` entries from the [T] starts on, 0 where there are none."""
         numbers = {a: self._number(s) for a, s in starts.items() if s.any()}
 
-        def cut(run: Run, value):
+        def cut(run: Evaluation, value):
             if not numbers:
                 return lax.slice(value, [0] * rank, sizes)
             at = [
@@ -351,7 +355,7 @@ class Plan:
                 cut = self._cutter(rank, starts | {axis: end}, sizes)
                 parts.append((number, cut, within))
 
-        def get(run: Run):
+        def get(run: Evaluation):
             return sum(
                 cut(run, run.kept[number]).sum(within, keepdims=True)
                 for number, cut, within in parts
@@ -377,7 +381,7 @@ class Plan:
             if found:
                 number = self._keep(found.key, found.prepare)
                 return lambda run, values: [found.apply(values[0], run.kept[number])]
-        return lambda _, values: program.bind(equation, values, **changes)
+        return lambda _, values: jaxpr.bind(equation, values, **changes)
 
     def _number(self, array: np.ndarray) -> int:
         """Where in a place's numbers those of an array [T] stand."""
@@ -417,7 +421,7 @@ class Plan:
         for variable in equation.outvars:
             self._changes[variable] = None
 
-        def compute(run: Run):
+        def compute(run: Evaluation):
             return bind(run, [get(run) for get in getters])
 
         return Step(equation, compute, None)
@@ -428,7 +432,7 @@ class Plan:
         for variable in equation.outvars:
             self._changes[variable] = None
 
-        def compute_whole(run: Run):
+        def compute_whole(run: Evaluation):
             results = compute(run)
             run.values.update(zip(equation.outvars, results, strict=True))
             return [get(run) for get in getters]
@@ -444,7 +448,7 @@ class Plan:
         starts = {a: r.first for a, r in zip(window.axes, window.regions, strict=True)}
         cut = self._cutter(4, starts, shape)
 
-        def begin(run: Run, fill):
+        def begin(run: Evaluation, fill):
             if fill.shape == image.aval.shape:
                 fill = cut(run, fill)
             fill = jnp.broadcast_to(fill, shape)
@@ -459,7 +463,7 @@ def _key(atom, regions: Sequence[Region], fill) -> tuple:
 
 def _padder(atom, pads, fill) -> Callable[[dict], jax.Array]:
     def pad(clean: dict) -> jax.Array:
-        value = program.value_of(atom, clean)
+        value = jaxpr.value_of(atom, clean)
         return lax.pad(value, jnp.asarray(fill, value.dtype), pads)
 
     return pad
@@ -469,7 +473,7 @@ def _running_sum(atom, axis: int, after, back: bool) -> Callable[[dict], jax.Arr
     """Sums along an axis of what lies ahead of each entry, or from it on if `back`."""
 
     def add_up(clean: dict) -> jax.Array:
-        value = program.value_of(atom, clean)
+        value = jaxpr.value_of(atom, clean)
         # Sums of half precision would not be those of a whole reduction.
         dtype = jnp.promote_types(value.dtype, jnp.float32)
         exact = jnp.issubdtype(value.dtype, jnp.integer)

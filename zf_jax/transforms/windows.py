@@ -25,7 +25,7 @@ class Region(NamedTuple):
     size: int
 
 
-class Span(NamedTuple):
+class Interval(NamedTuple):
     """What changed along one axis, for all places, and the windows around it.
 
     Attributes:
@@ -42,9 +42,9 @@ class Span(NamedTuple):
         """Of the windows."""
         return max(1, int((self.high - self.low).max()))
 
-    def at(self, places: np.ndarray) -> "Span":
+    def at(self, places: np.ndarray) -> "Interval":
         """The same for some of the places."""
-        return Span(self.low[places], self.high[places], self.length)
+        return Interval(self.low[places], self.high[places], self.length)
 
     @property
     def region(self) -> Region:
@@ -57,7 +57,7 @@ class Window(NamedTuple):
     """Where a value changed: only within a window, along some of its axes."""
 
     axes: tuple[int, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[Interval, ...]
 
     @property
     def regions(self) -> list[Region]:
@@ -77,11 +77,11 @@ def same(one: Region, other: Region) -> bool:
     return one.size == other.size and np.array_equal(one.first, other.first)
 
 
-def slide(span: Span, out: int, size: int, stride: int, before: int) -> Span:
+def slide(span: Interval, out: int, size: int, stride: int, before: int) -> Interval:
     """What changes in the output of windows that slide over the axis, `out` of them."""
     low, high = geometry.touched(span.low, span.high, size, stride, before)
     low = np.clip(low, 0, out)
-    return Span(low, np.clip(high, low, out), out)
+    return Interval(low, np.clip(high, low, out), out)
 
 
 def below(region: Region, size: int, stride: int, before: int) -> Region:
@@ -89,7 +89,7 @@ def below(region: Region, size: int, stride: int, before: int) -> Region:
     return Region(region.first * stride - before, (region.size - 1) * stride + size)
 
 
-def box(spans: Sequence[Span]) -> Span:
+def box(spans: Sequence[Interval]) -> Interval:
     """Around the spans of several values of one length."""
     if len(spans) == 1:
         return spans[0]
@@ -97,10 +97,10 @@ def box(spans: Sequence[Span]) -> Span:
     # What did not change at all has its low and high anywhere.
     low = np.min([np.where(s.low < s.high, s.low, length) for s in spans], axis=0)
     high = np.max([np.where(s.low < s.high, s.high, 0) for s in spans], axis=0)
-    return Span(np.minimum(low, high), high, length)
+    return Interval(np.minimum(low, high), high, length)
 
 
-def shift(span: Span, by: int, length: int) -> Span:
+def shift(span: Interval, by: int, length: int) -> Interval:
     """The span on an axis that begins `by` entries earlier and is `length` long."""
     low = np.clip(span.low + by, 0, length)
-    return Span(low, np.clip(span.high + by, low, length), length)
+    return Interval(low, np.clip(span.high + by, low, length), length)

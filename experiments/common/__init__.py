@@ -1,0 +1,1 @@
+"""What several experiments share: model, data, choice of images and units."""

@@ -1,0 +1,135 @@
+"""A pass over the images, that goes on where it was interrupted."""
+
+import hashlib
+import pathlib
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from zf_jax import cli, convnet, io, spec
+from zf_jax.probes import topk
+
+# Seconds between two savings.
+_OFTEN = 30.0
+_PARTS = topk.TopK._fields
+
+
+class Images(Protocol):
+    """What a pass goes through, as `experiments.common.dataset` has it."""
+
+    key: str
+
+    def __len__(self) -> int:
+        """How many images."""
+
+    def batches(self, start: int) -> Iterator[np.ndarray]:
+        """[N, H, W, 3] uint8, from image `start` on."""
+
+
+def strongest(
+    net: spec.Spec,
+    params: dict,
+    data: Images,
+    layers: Sequence[str],
+    *,
+    k: int,
+    path: pathlib.Path,
+    desc: str = "strongest images",
+) -> dict[str, topk.TopK]:
+    """The k strongest images of every map of the layers, under a progress bar.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      data: the images.
+      layers: their names.
+      k: how many.
+      path: where the pass is kept, in numpy's .npz; one that ended is not done again
+        for the same net and images.
+      desc: for the progress bar.
+    """
+    model = convnet.ConvNet(net)
+
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, net.input)
+        maps = model.apply({"params": params}, prepared)[1].maps
+        return {layer: maps[layer] for layer in layers}
+
+    key = fingerprint(net, params, data.key, tuple(layers), k)
+    begin, saved = _kept(path, key), time.monotonic()
+    seen = begin.seen if begin else 0
+    if seen == len(data):
+        return begin.best
+    passed = None
+    bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
+    try:
+        with bar:
+            batches = data.batches(start=seen)
+            for passed in topk.scan_states(read_maps, batches, k=k, begin=begin):
+                bar.update(passed.seen - bar.n)
+                if time.monotonic() - saved > _OFTEN:
+                    _keep(path, key, passed)
+                    saved = time.monotonic()
+    finally:
+        # At the end, and when interrupted.
+        if passed:
+            _keep(path, key, passed)
+    return jax.device_get(passed.best)
+
+
+def fingerprint(net: spec.Spec, params: dict, *given) -> str:
+    """Tells what is computed of a net from what is of other weights, or other `given`.
+
+    Args:
+      net: the net.
+      params: its parameters.
+      *given: whatever else it depends on, told apart by its `repr`.
+    """
+    sha = hashlib.sha256(spec.to_json(net).encode())
+    for leaf in jax.tree.leaves(params):
+        sha.update(np.asarray(leaf))
+    sha.update(repr(given).encode())
+    return sha.hexdigest()
+
+
+def set_aside(path: pathlib.Path) -> None:
+    """Renames a damaged file, and says so."""
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    print(f"{path}: damaged, set aside as {aside.name}; it is computed anew")
+
+
+def _keep(path: pathlib.Path, key: str, passed: topk.ScanState) -> None:
+    best = jax.device_get(passed.best)
+    arrays = {
+        f"{layer}.{part}": getattr(found, part)
+        for layer, found in best.items()
+        for part in _PARTS
+    }
+    io.save_arrays(path, key=np.array(key), seen=np.array(passed.seen), **arrays)
+
+
+def _kept(path: pathlib.Path, key: str) -> topk.ScanState | None:
+    """An earlier pass of the same; a damaged file is set aside."""
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            layers = [
+                name.removesuffix(".values") for name in stored if ".values" in name
+            ]
+            best = {
+                layer: topk.TopK(*(stored[f"{layer}.{p}"] for p in _PARTS))
+                for layer in layers
+            }
+            return topk.ScanState(best, int(stored["seen"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        set_aside(path)
+        return None

@@ -1,0 +1,186 @@
+"""`experiments.errors` from end to end: one net, ensembles, and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from tests.experiments.commands import SMALL, assert_one_line, command
+from zf_jax import convnet, spec
+from zf_jax.data import crops, sources
+from zf_jax.training import checkpoint
+
+TRAIN = ("--spec=small", "--batch_size=16", "--init=he", "--epochs=1", "--resize=40")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, creatures_dir):
+    """Two runs that differ in their seed."""
+    folder = tmp_path_factory.mktemp("runs")
+    data = ("--dataset=creatures/64", f"--data_dir={creatures_dir}")
+    for seed in (0, 1):
+        to = f"--workdir={folder / str(seed)}"
+        ran = command("launch.train", *TRAIN, *data, to, f"--seed={seed}")
+        assert ran.code == 0, ran.err
+    return folder
+
+
+def errors(data, *more):
+    return command("experiments.errors", f"--data_dir={data}", "--batch_size=18", *more)
+
+
+def rows(path):
+    found = json.loads((path / "errors.json").read_text())
+    assert (found["data"], found["images"]) == ("creatures/64, validation", 50)
+    return found["errors"]
+
+
+def by_hand(run, data, views):
+    """Top-1 error in percent, by views of each image: [V, 32, 32, 3]."""
+    about, params, _ = checkpoint.load(run)
+    source = sources.open_split("creatures/64", "validation", data_dir=data)
+    wrong, model = 0, convnet.ConvNet(about.net)
+    apply = jax.jit(lambda images: model.apply({"params": params}, images)[0])
+    for example in source.examples:
+        cut = views(crops.resize(example["image"], 40))
+        logits = np.asarray(apply(convnet.prepare(cut, about.net.input)))
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        mean = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
+        wrong += mean.argmax() != example["label"]
+    return 100 * wrong / len(source.examples)
+
+
+def test_one_net(runs, creatures_dir, tmp_path):
+    ran = errors(creatures_dir, f"--checkpoint={runs / '0'}", f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    assert [path.name for path in ran.written] == ["errors.json"]
+    (row,) = rows(tmp_path)
+    assert "paper" not in row
+    given = runs / "0", creatures_dir
+    assert row["one crop"][0] == by_hand(*given, lambda x: x[4:36, 4:36][None])
+    assert row["ten crops"][0] == by_hand(*given, lambda x: crops.ten(x, (32, 32)))
+    assert f"{row['ten crops'][0]:.2f}" in ran.out
+    assert "two crops" not in ran.out
+
+
+def test_a_net_averaged_with_itself(runs, creatures_dir, tmp_path):
+    both = f"--checkpoints={runs / '0'},{runs / '0'},{runs / '1'}"
+    ran = errors(creatures_dir, both, f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    one, same, other, average = rows(tmp_path)
+    assert one == same
+    assert one != other
+    assert average["net"] == "average of 3"
+    twice = errors(
+        creatures_dir, f"--checkpoints={runs / '0'},{runs / '0'}", f"--out={tmp_path}"
+    )
+    assert twice.code == 0, twice.err
+    one, _, average = rows(tmp_path)
+    assert {**one, "net": ""} == {**average, "net": ""}
+
+
+def test_two_specs_averaged(runs, creatures_dir, tmp_path, monkeypatch):
+    layers = (SMALL.layers[0], *SMALL.layers[2:])
+    monkeypatch.setitem(spec.NETS, "flat", spec.Spec("flat", SMALL.input, layers))
+    flat, data = tmp_path / "flat", f"--data_dir={creatures_dir}"
+    how = "--spec=flat", *TRAIN[1:], "--dataset=creatures/64", data
+    ran = command("launch.train", *how, f"--workdir={flat}")
+    assert ran.code == 0, ran.err
+    both = f"--checkpoints={runs / '0'},{flat}"
+    ran = errors(creatures_dir, both, f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    average = rows(tmp_path)[-1]
+    assert average["net"] == "average of 2"
+    # Anew: the mean of both nets' probabilities, of the centre crop.
+    source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
+    cut = [
+        crops.resize(example["image"], 40)[4:36, 4:36] for example in source.examples
+    ]
+    mean = 0
+    for folder in (runs / "0", flat):
+        about, params, _ = checkpoint.load(folder)
+        given = {"params": params}, convnet.prepare(np.stack(cut), about.net.input)
+        mean += np.asarray(jax.nn.softmax(convnet.ConvNet(about.net).apply(*given)[0]))
+    labels = np.array([example["label"] for example in source.examples])
+    assert average["one crop"][0] == 100 * (mean.argmax(axis=1) != labels).mean()
+
+
+def test_no_room_for_ten_crops_is_said(runs, creatures_dir, tmp_path):
+    given = f"--checkpoint={runs / '0'}", "--size=32", f"--out={tmp_path}"
+    ran = errors(creatures_dir, *given, "--split=validation[:20]")
+    assert ran.code == 0, ran.err
+    assert "has two crops" in ran.out
+    assert "--size=37" in ran.out
+    assert json.loads((tmp_path / "errors.json").read_text())["images"] == 20
+
+
+def test_the_papers_numbers_stand_beside_those_of_its_data(
+    runs, creatures_dir, tmp_path, monkeypatch
+):
+    # As if the data and the nets were its own.
+    monkeypatch.setitem(spec.NETS, "small", None)
+    load, opened = checkpoint.load, sources.open_split
+
+    def renamed(run, step=None):
+        restored = load(run, step)
+        net = restored.about.net
+        net = spec.Spec("zfnet", net.input, net.layers)
+        return restored._replace(about=restored.about._replace(net=net))
+
+    monkeypatch.setattr(checkpoint, "load", renamed)
+    monkeypatch.setattr(
+        sources,
+        "open_split",
+        lambda *a, **k: opened(*a, **k)._replace(name="imagenet2012:5.1.0"),
+    )
+    five = ",".join([str(runs / "0")] * 5)
+    ran = errors(creatures_dir, f"--checkpoints={five}", f"--out={tmp_path}")
+    assert ran.code == 0, ran.err
+    found = json.loads((tmp_path / "errors.json").read_text())["errors"]
+    # Table 2.
+    assert [row["paper"] for row in found] == [[38.4, 16.5]] * 5 + [[36.7, 15.3]]
+    assert "36.70   15.30" in ran.out
+    # They are validation errors.
+    train = f"--checkpoint={runs / '0'}", "--split=train[:20]", f"--out={tmp_path}"
+    ran = errors(creatures_dir, *train)
+    assert ran.code == 0, ran.err
+    assert "paper" not in (tmp_path / "errors.json").read_text()
+
+
+def test_classes_that_differ_are_refused(runs, creatures_dir, tmp_path, monkeypatch):
+    load = checkpoint.load
+
+    def other(run, step=None):
+        restored = load(run, step)
+        labels = tuple("abcdefghij")
+        if str(run).endswith("1"):
+            restored = restored._replace(about=restored.about._replace(labels=labels))
+        return restored
+
+    monkeypatch.setattr(checkpoint, "load", other)
+    out = f"--out={tmp_path / 'new'}"
+    both = f"--checkpoints={runs / '0'},{runs / '1'}"
+    assert_one_line(errors(creatures_dir, both, out), str(runs / "1"))
+    # The images' classes are not the net's.
+    assert_one_line(
+        errors(creatures_dir, f"--checkpoint={runs / '1'}", out), "--dataset"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "culprit"),
+    [
+        (("--checkpoint={}/0", "--last=layer5"), "without classes"),
+        (("--checkpoint={}/0", "--checkpoints={}/1"), "--checkpoints"),
+        (("--onnx=net.onnx", "--checkpoints={}/0"), "--checkpoints: leave out --onnx"),
+        (("--step=6", "--checkpoints={}/0,{}/1"), "--checkpoints: leave out --step"),
+        (("--checkpoints={}/0,{}/none",), "none"),
+        ((), "--checkpoint"),
+    ],
+)
+def test_refused(runs, creatures_dir, tmp_path, given, culprit):
+    given = [each.replace("{}", str(runs)) for each in given]
+    assert_one_line(errors(creatures_dir, *given, f"--out={tmp_path / 'new'}"), culprit)
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,138 @@
+"""A pass over images that is kept, gone on from, and not taken for another's."""
+
+import itertools
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.common import topk_pass
+from zf_jax import convnet
+from zf_jax.probes import topk
+
+SIZE, BATCH = 22, 4
+
+
+class Images:
+    """Random pixels, and which of them were looked at."""
+
+    key = "some images"
+
+    def __init__(self, net, stop=None):
+        self._pixels = np.random.default_rng(0).integers(
+            0, 256, (SIZE, *net.input.size, 3), np.uint8
+        )
+        self._stop, self.seen = stop, []
+
+    def __len__(self):
+        return SIZE
+
+    def batches(self, start=0):
+        for first in range(start, SIZE, BATCH):
+            if first == self._stop:
+                raise KeyboardInterrupt
+            self.seen.append(first)
+            yield self._pixels[first : first + BATCH]
+
+
+@pytest.fixture(scope="module")
+def known(toy):
+    model = convnet.ConvNet(toy.net, kernel_init=jax.nn.initializers.he_normal())
+    images = np.zeros((1, *toy.net.input.size, 3), np.float32)
+    params = model.init(jax.random.key(0), images)["params"]
+    return types.SimpleNamespace(net=toy.net, params=params)
+
+
+def run(known, data, path, layers=("layer1", "layer3"), k=3):
+    return topk_pass.strongest(known.net, known.params, data, layers, k=k, path=path)
+
+
+def assert_same(one, other):
+    assert set(one) == set(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+@pytest.fixture(scope="module")
+def wanted(known, tmp_path_factory):
+    return run(known, Images(known.net), tmp_path_factory.mktemp("whole") / "pass.npz")
+
+
+def test_is_what_the_gallery_gives(known, wanted):
+    def read_maps(pixels):
+        prepared = convnet.prepare(pixels, known.net.input)
+        maps = convnet.ConvNet(known.net).apply({"params": known.params}, prepared)
+        return {layer: maps[1].maps[layer] for layer in ("layer1", "layer3")}
+
+    data = Images(known.net)
+    assert_same(wanted, topk.scan(read_maps, data.batches(), k=3))
+
+
+@pytest.mark.parametrize("stop", [8, 20])
+def test_goes_on_where_it_was_interrupted(known, wanted, tmp_path, stop):
+    path = tmp_path / "pass.npz"
+    with pytest.raises(KeyboardInterrupt):
+        run(known, Images(known.net, stop), path)
+    data = Images(known.net)
+    assert_same(run(known, data, path), wanted)
+    assert data.seen[0] == stop
+
+
+def test_is_kept_as_it_goes(known, wanted, tmp_path, monkeypatch):
+    # As if the process were killed: what is kept is from before, not from the end.
+    path, kept = tmp_path / "pass.npz", []
+    clock = itertools.count(0, 100)
+    monkeypatch.setattr(topk_pass.time, "monotonic", lambda: next(clock))
+    keep = topk_pass._keep
+    monkeypatch.setattr(
+        topk_pass, "_keep", lambda *a: (keep(*a), kept.append(path.read_bytes()))
+    )
+    run(known, Images(known.net), path)
+    assert len(kept) > 3
+    path.write_bytes(kept[1])
+    data = Images(known.net)
+    assert_same(run(known, data, path), wanted)
+    assert data.seen[0] == 8
+
+
+def test_is_not_done_twice(known, wanted, tmp_path):
+    path, data = tmp_path / "pass.npz", Images(known.net)
+    run(known, Images(known.net), path)
+    assert_same(run(known, data, path), wanted)
+    assert data.seen == []
+
+
+def test_another_pass_starts_over(known, tmp_path):
+    path = tmp_path / "pass.npz"
+    run(known, Images(known.net), path)
+    changed = jax.tree.map(lambda leaf: leaf * 2, known.params)
+    others = [
+        ({}, {"k": 2}),
+        ({}, {"layers": ("layer1",)}),
+        ({"params": changed}, {}),
+    ]
+    for of_known, of_run in others:
+        data = Images(known.net)
+        run(types.SimpleNamespace(**vars(known) | of_known), data, path, **of_run)
+        assert data.seen[0] == 0
+    data = Images(known.net)
+    data.key = "other images"
+    run(known, data, path)
+    assert data.seen[0] == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "pickle"])
+def test_a_damaged_file_is_set_aside(known, wanted, tmp_path, capsys, damage):
+    path = tmp_path / "pass.npz"
+    run(known, Images(known.net), path)
+    whole = path.read_bytes()
+    if damage == "pickle":
+        np.savez(path, key=np.array([{}], object))
+    else:
+        left = {"cut": whole[: len(whole) // 2], "text": b"no", "empty": b""}
+        path.write_bytes(left[damage])
+    before, data = path.read_bytes(), Images(known.net)
+    assert_same(run(known, data, path), wanted)
+    assert data.seen[0] == 0
+    assert (tmp_path / "pass.damaged").read_bytes() == before
+    assert "pass.npz: damaged, set aside as pass.damaged" in capsys.readouterr().out

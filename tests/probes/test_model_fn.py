@@ -1,0 +1,190 @@
+"""What may be read of a net, and what is refused in one line."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from zf_jax.errors import BadInput
+from zf_jax.probes import model_fn, occlusion
+
+SHAPE = (9, 8, 3)
+
+
+def pictures(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def sweep(read, image=None, **options):
+    image = pictures(*SHAPE) if image is None else image
+    given = {"side": 4, "stride": 3, "devices": jax.devices()[:1]} | options
+    return occlusion.sweep(read, image, **given)
+
+
+def total(images):
+    return images.sum(axis=(1, 2, 3))
+
+
+UNTRACEABLE = {
+    "NumPy within": lambda images: np.asarray(images).sum(axis=(1, 2, 3)),
+    "a function of NumPy's": lambda images: np.sin(images).sum(axis=(1, 2, 3)),
+    "if": lambda images: total(images) if images.max() > 0 else -total(images),
+    "a float of a value": lambda images: total(images) * float(images.max()),
+    "an index of values": lambda images: images[:, int(images.max())].sum((1, 2)),
+    "a mask as an index": lambda images: images[images > 0].sum()[None],
+    "where without a size": lambda images: total(images)[jnp.nonzero(images)[0]],
+}
+
+
+@pytest.mark.parametrize("read", UNTRACEABLE.values(), ids=UNTRACEABLE)
+@pytest.mark.parametrize("call", [sweep, occlusion.explain])
+def test_what_cannot_be_traced(read, call):
+    with pytest.raises(BadInput, match="read cannot be traced by JAX") as error:
+        call(read, image=pictures(40, 40, 3))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda images: images.sum(), r"read gives \(\) for 1 images"),
+        (lambda images: images.mean(axis=0), r"read gives \(9, 8, 3\) for 1"),
+        # Of one image that would pass: it is seen with two.
+        (lambda images: images.mean(axis=0, keepdims=True), "for 2 images"),
+        (lambda images: {"a": total(images), "b": jnp.ones(4)}, r"read gives \(4,\)"),
+        (lambda images: {}, "read gives nothing"),
+        (lambda images: None, "read gives nothing"),
+        ([1, 2], "a list cannot be kept track of"),
+    ],
+)
+def test_what_is_no_reading(read, message):
+    with pytest.raises(BadInput, match=message) as error:
+        sweep(read)
+    assert "\n" not in str(error.value)
+
+
+class _Linen(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Conv(4, (3, 3))(x)
+        return nn.BatchNorm(use_running_average=not train)(x).max(axis=(1, 2))
+
+
+def linen(train):
+    model = _Linen()
+    variables = model.init(jax.random.key(0), jnp.zeros((1, *SHAPE)), train=False)
+    return lambda images: model.apply(
+        variables, images, train=train, mutable=["batch_stats"]
+    )[0]
+
+
+def relative(images):
+    """0 for images of zeros, whatever lies beside them."""
+    size = jnp.abs(images).mean(axis=(0, 1, 2, 3), keepdims=True)
+    return (images / (1 + size)).sum(axis=(1, 2, 3))
+
+
+MIXING = {
+    "batch normalisation of linen": linen(train=True),
+    "less the mean of the batch": lambda x: total(x - x.mean(axis=0, keepdims=True)),
+    "the batch's rank": lambda x: jnp.argsort(total(x)).astype(jnp.float32),
+    "by the size of the batch": relative,
+    "in one leaf of many": lambda x: {"a": total(x), "b": total(x) / len(x)},
+    "a number that is none, beside others": lambda x: total(x) / (2 - len(x)) ** 0.5,
+}
+
+
+@pytest.mark.parametrize("read", MIXING.values(), ids=MIXING)
+@pytest.mark.parametrize("image", [pictures(*SHAPE), jnp.zeros(SHAPE)])
+def test_what_mixes_images(read, image):
+    with pytest.raises(BadInput, match="read mixes the images of a batch") as error:
+        sweep(read, image)
+    assert "\n" not in str(error.value)
+
+
+def test_a_module_that_is_being_trained():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+        def __call__(self, images):
+            return self.norm(images).max(axis=(1, 2))
+
+    model = Model()
+    with pytest.raises(BadInput, match=r"read changes its own state .*eval") as error:
+        sweep(model)
+    assert "\n" not in str(error.value)
+    # As the message advises.
+    model.eval()
+    assert sweep(model).shape == (3, 3, 3)
+
+
+def test_batch_normalisation_after_training_is_read():
+    assert sweep(linen(train=False)).shape == (3, 3, 4)
+
+
+def test_a_reading_near_nothing_does_not_mix():
+    # The change from the clean image: of that image, nothing but roundings, which may
+    # be other ones beside another image.
+    image = pictures(*SHAPE)
+    clean = total(image[None])
+
+    def change(images):
+        return total(images) - clean + 1e-6 * (len(images) > 1)
+
+    # Sums of 216 numbers near 1, in float32.
+    want = sweep(total, image) - clean[0]
+    np.testing.assert_allclose(sweep(change, image), want, atol=2e-5)
+
+
+def test_half_precision_within_does_not_mix():
+    # A change of the last bit of bfloat16, 1 in 256, as another batch may bring about.
+    def read(images):
+        last = 1 + (len(images) > 1) / 256
+        return total(images.astype(jnp.bfloat16)).astype(jnp.float32) * last
+
+    assert sweep(read).shape == (3, 3)
+
+
+def test_what_mixes_is_found_once(monkeypatch):
+    calls = []
+
+    def read(images):
+        calls.append(len(images))
+        return total(images)
+
+    sweep(read)
+    first = len(calls)
+    sweep(read, pictures(*SHAPE, seed=1))
+    assert 2 in calls
+    assert len(calls) == first
+    # Another shape is another function, as far as that goes.
+    model_fn.check_alone(read, pictures(5, 5, 3))
+    assert calls[first:].count(2) == 1
+
+
+@pytest.mark.parametrize("method", ["incremental", "full"])
+@pytest.mark.parametrize(
+    ("read", "image", "name"),
+    [
+        (total, pictures(*SHAPE).at[3, 4, 1].set(jnp.nan), "reading is NaN"),
+        (
+            lambda x: {"good": total(x), "bad": jnp.log(x - 99).sum(axis=(1, 2))},
+            pictures(*SHAPE),
+            r"reading\['bad'\] is NaN",
+        ),
+        (lambda x: [total(x), total(x) * jnp.nan], pictures(*SHAPE), r"reading\[1\]"),
+    ],
+)
+def test_readings_that_are_no_numbers(read, image, name, method):
+    with pytest.raises(BadInput, match=f"the clean image's {name}") as error:
+        sweep(read, image, method=method)
+    assert "\n" not in str(error.value)
+
+
+def test_infinite_readings_are_numbers():
+    # A logarithm of a probability of 0.
+    got = sweep(lambda images: jnp.log(jnp.minimum(total(images), 0) * 0))
+    assert (got == -jnp.inf).all()

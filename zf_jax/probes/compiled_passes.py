@@ -1,0 +1,193 @@
+"""Up a net and down again, compiled for batches of units.
+
+Up and down are two calls: in one, XLA computes the switches anew for every place of
+their windows rather than keep them. Up, every bit counts: where two entries of a window
+are nearly equal, a rounding decides which of them is the winner. Down, matrix products
+do. Kernels, which all batches have in common, are made ready beforehand.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from zf_jax import convnet, deconvnet, geometry
+from zf_jax.ops import spreading
+from zf_jax.probes import receptive_field_crops
+from zf_jax.spec import Spec
+from zf_jax.transforms import precompute_kernels
+
+# Bytes of a unit's maps from which units go down one by one on a CPU: a batch of such
+# maps outgrows the cache.
+_LARGE = 384 << 10
+
+
+class Units(NamedTuple):
+    """Units of one layer.
+
+    Attributes:
+      channels: [N] int, their maps.
+      positions: [N, 2] int, where in the maps they stand.
+      values: [N] float32, what is projected from there; None takes what they are in the
+        trace.
+    """
+
+    channels: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray | None
+
+    def at(self, index) -> "Units":
+        """Some of them."""
+        return jax.tree.map(lambda part: part[index], self)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def prepare_forward(net: Spec, params, images, inside, *, keep):
+    """The kernels for `up`."""
+    return _way_up(net, keep, params, images, inside).prepare(params)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "keep"))
+def forward(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trace:
+    """The trace of images, or of parts of them.
+
+    Args:
+      net: what is run.
+      kernels: from `prepare_up`, for any number and size of images.
+      params: the net's.
+      images: [N, H, W, C].
+      inside: for the net of a cone, what is no padding.
+      keep: the rule that the trace is for (`cones.kept`); None keeps all of it.
+    """
+    way = _way_up(net, keep, params, images, inside)
+    return way.apply(kernels, params, images, inside)
+
+
+def trace_bytes(net: Spec, params, keep) -> int:
+    """What the trace of one image takes, as `up` gives it."""
+    image = jax.ShapeDtypeStruct((1, *net.input.size, net.input.channels), jnp.float32)
+    climb = functools.partial(_climb, net, keep)
+    trace = jax.eval_shape(climb, params, image, None)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trace))
+
+
+def _climb(net: Spec, keep, params, images, inside) -> convnet.Trace:
+    model = convnet.ConvNet(net)
+    _, trace = model.apply({"params": params}, images, inside=inside)
+    return receptive_field_crops.kept(net, trace, keep) if keep else trace
+
+
+def _way_up(net: Spec, keep, *given) -> precompute_kernels.Precomputed:
+    return precompute_kernels.precompute(functools.partial(_climb, net, keep), *given)
+
+
+def highest_large(net: Spec) -> str | None:
+    """The highest layer with large maps, from which units go down one by one on a CPU.
+
+    None where there is no such layer, or no CPU.
+
+    Args:
+      net: up to the units' layer, below which it lies.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    shapes = geometry.shapes(net)
+    lower = [layer.name for layer in net.layers[:-1]]
+    large = [name for name in lower if 4 * math.prod(shapes[name].maps) > _LARGE]
+    return large[-1] if large else None
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
+def prepare_backward(net: Spec, params, *given, layer, rule, large):
+    """The kernels for `down`, which takes the same."""
+    return _way_down(net, layer, rule, large, params, *given).prepare(params)
+
+
+@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
+def backward(
+    net: Spec,
+    kernels,
+    params,
+    trace,
+    units: Units,
+    inside,
+    control,
+    *,
+    layer,
+    rule,
+    large,
+) -> jax.Array:
+    """Units back to pixels, [N, H, W, C].
+
+    Args:
+      net: as in `up`.
+      kernels: from `prepare_down` for the same net, for any number of images.
+      params: the net's.
+      trace: what `up` gave for this rule; all of it for a control, or for units without
+        values.
+      units: where they stand in the trace's maps.
+      inside: as in `up`.
+      control: what is changed first (`controls.py`), or None.
+      layer: the units'.
+      rule: what the ReLU does.
+      large: a lower layer, from whose output on units go down one by one; None for
+        none. With a control there is none.
+    """
+    given = params, trace, units, inside, control
+    return _way_down(net, layer, rule, large, *given).apply(kernels, *given)
+
+
+def _way_down(net: Spec, layer, rule, large, params, trace, units, inside, control):
+    """Through small maps all units together, through large ones one by one."""
+
+    def descend(params, trace, units, inside, control):
+        trace = receptive_field_crops.filled(net, trace, len(units.channels))
+        seed = _seed(trace.maps[layer], units)
+        of = {"layer": layer, "inside": inside}
+        if control is not None:
+            params, seed, trace = control(net, params, seed, trace, **of)
+        of |= {"rule": rule, "down_to": large}
+        return deconvnet.reconstruct(net, params, seed, trace, **of)
+
+    def go_on(params, signal, trace, inside):
+        trace = receptive_field_crops.filled(net, trace, len(signal))
+        of = {"layer": large, "of": "outputs", "rule": rule, "inside": inside}
+        return deconvnet.reconstruct(net, params, signal, trace, **of)
+
+    given = params, trace, units, inside, control
+    upper = precompute_kernels.precompute(descend, *given, products=True)
+    if large is None:
+        return upper
+    signal = jax.eval_shape(descend, *given)
+    one = jax.tree.map(
+        lambda each: jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype),
+        (signal, trace, inside),
+    )
+    lower = precompute_kernels.precompute(go_on, params, *one, products=True)
+
+    def prepare(params):
+        return upper.prepare(params), lower.prepare(params)
+
+    def apply(kernels, params, trace, units, inside, control):
+        above, below = kernels
+        signal = upper.apply(above, params, trace, units, inside, control)
+
+        def alone(part):
+            part = jax.tree.map(lambda each: each[None], part)
+            return lower.apply(below, params, *part)[0]
+
+        return lax.map(alone, (signal, trace, inside))
+
+    return precompute_kernels.Precomputed(prepare, apply)
+
+
+def _seed(maps: jax.Array, units: Units) -> jax.Array:
+    places = tuple(units.positions.T) if maps.ndim == 4 else ()
+    at = jnp.arange(len(units.channels)), *places, units.channels
+    values = maps[at] if units.values is None else units.values
+    # Maps may be told by where they are active alone.
+    return spreading.mostly_zero(jnp.zeros(maps.shape).at[at].set(values))

@@ -1,0 +1,221 @@
+"""The compiled sweeps of the square: all from the pixels up, or what it changes alone.
+
+Places are computed by chunks in a loop on the device, so memory is bounded by the
+chunk; on several devices each takes its share of the places.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from zf_jax.probes.occluder_grid import Grid
+from zf_jax.transforms import costs, jaxpr
+from zf_jax.transforms.incremental import Plan
+from zf_jax.transforms.jaxpr import TracedFunction
+
+# Bytes that the values of one chunk may take, and places that are computed together at
+# the most, by backend.
+_BUDGET = {"cpu": 24 << 20}
+_BUDGET_ACCELERATOR = 2 << 30
+_LARGEST_CHUNK = 256
+# Places whose layers behind the last window are computed together.
+_BLOCK = 128
+
+Devices = tuple[jax.Device, ...]
+
+
+class Planned(NamedTuple):
+    """How a function is swept incrementally.
+
+    Attributes:
+      traced: the function.
+      groups: numbers of the places, row by row, that are swept together.
+      plans: of each group.
+    """
+
+    traced: TracedFunction
+    groups: list[np.ndarray]
+    plans: list[Plan]
+
+    @property
+    def cost(self) -> float:
+        """Of all places, in multiply-adds."""
+        return sum(
+            len(group) * costs.of_plan(plan)
+            for group, plan in zip(self.groups, self.plans, strict=True)
+        )
+
+    @property
+    def gain(self) -> float:
+        """How many times less there is to do than from the pixels up."""
+        count = sum(map(len, self.groups))
+        return count * costs.of_function(self.traced) / (self.cost or 1)
+
+
+@functools.lru_cache(maxsize=32)
+def plan(apply, weights, shape, dtype, squares: Grid, platform: str) -> Planned:
+    """Plans a sweep.
+
+    Args:
+      apply: (weights, images) -> pytree, for one image.
+      weights: shapes and dtypes, a tuple.
+      shape: of an image, (rows, columns, colours).
+      dtype: of an image.
+      squares: the places.
+      platform: of the devices.
+    """
+    traced = jaxpr.trace(apply, weights, shape, dtype)
+    rows, columns = squares.covered(shape[:2])
+    groups = costs.groups(Plan(traced, rows, columns, platform), platform)
+    plans = [
+        Plan(traced, rows.at(places), columns.at(places), platform) for places in groups
+    ]
+    return Planned(traced, groups, plans)
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "squares", "chunk", "devices"))
+def incremental(
+    apply, weights, images, fill, squares: Grid, chunk: int | None, devices: Devices
+):
+    """Sweeps by what changes.
+
+    Args:
+      apply: (weights, images) -> pytree, for one image.
+      weights: its arrays.
+      images: [N, H, W, C].
+      fill: [N or 1, H or 1, W or 1, C or 1].
+      squares: the places.
+      chunk: places computed together; None for what fits.
+      devices: that share the places.
+
+    Returns:
+      Lists of the pytree's leaves: [N, R, S, ...], and of the clean images, [N, ...].
+    """
+    shape, platform = images.shape[1:], devices[0].platform
+    abstract = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights)
+    planned = plan(apply, abstract, shape, images.dtype, squares, platform)
+    order = np.argsort(np.concatenate(planned.groups))
+
+    def sweep(image, fill):
+        clean = jaxpr.run(planned.traced, weights, image[None])
+        parts = [_windows(each, clean, fill, chunk, devices) for each in planned.plans]
+        leaves = [jnp.concatenate(leaves)[order] for leaves in zip(*parts, strict=True)]
+        results = planned.traced.results
+        return leaves, [jaxpr.value_of(atom, clean)[0] for atom in results]
+
+    readings, clean = _by_image(sweep, images, fill)
+    return [_on_grid(leaf, squares) for leaf in readings], clean
+
+
+def _windows(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
+    """The leaves of all places of a plan, [T, ...]."""
+    kept, total = plan.keep(clean), math.ceil(len(plan.numbers) / len(devices))
+    behind = _fitting(costs.largest_behind(plan), devices)
+    chunk = chunk or min(behind, _fitting(costs.largest(plan), devices))
+    chunk = even(chunk, total)
+    chunks = math.ceil(total / chunk)
+    together = even(max(1, min(_BLOCK, behind) // chunk), chunks)
+
+    def block(numbers):
+        numbers = numbers.reshape(together, chunk, -1)
+        windows = jax.vmap(lambda place: plan.windows(clean, kept, place, fill))
+        seam = jax.tree.map(_flat, lax.map(windows, numbers))
+        rest = jax.vmap(
+            lambda values: plan.rest(clean, kept, values), axis_size=together * chunk
+        )
+        leaves = rest(seam)
+        return [leaf[:, 0] for leaf in leaves]
+
+    return _over(block, plan.numbers, together * chunk, devices)
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "squares", "chunk", "devices"))
+def full(apply, weights, images, fill, squares: Grid, chunk: int, devices: Devices):
+    """Sweeps from the pixels up; `apply` is for `chunk` images.
+
+    Arguments and results are otherwise those of `incremental`.
+    """
+    rows, columns = squares.covered(images.shape[1:3])
+    bounds = np.stack([rows.low, rows.high, columns.low, columns.high], axis=1)
+    # The first is the image itself.
+    bounds = np.concatenate([np.zeros_like(bounds[:1]), bounds])
+
+    def sweep(image, fill):
+        down, across = (jnp.arange(n)[:, None] for n in image.shape[:2])
+
+        def occlude(bound):
+            covered = (down >= bound[0]) & (down < bound[1])
+            covered &= ((across >= bound[2]) & (across < bound[3])).T
+            return jnp.where(covered[..., None], fill[0], image)
+
+        def read(bounds):
+            return jax.tree.leaves(apply(weights, jax.vmap(occlude)(bounds)))
+
+        leaves = _over(read, bounds, chunk, devices)
+        return [leaf[1:] for leaf in leaves], [leaf[0] for leaf in leaves]
+
+    readings, clean = _by_image(sweep, images, fill)
+    return [_on_grid(leaf, squares) for leaf in readings], clean
+
+
+def _by_image(sweep: Callable, images, fill):
+    """`sweep` of one image and its fill, for all images, one after the other."""
+    if len(images) == 1:
+        return jax.tree.map(lambda leaf: leaf[None], sweep(images[0], fill))
+    if len(fill) == 1:
+        return lax.map(lambda image: sweep(image, fill), images)
+    return lax.map(lambda pair: sweep(pair[0], pair[1][None]), (images, fill))
+
+
+def _over(function: Callable, places: np.ndarray, chunk: int, devices: Devices):
+    """`function` of [chunk, ...] places for all of them [T, ...], chunk by chunk."""
+    total = len(places)
+    chunks = math.ceil(total / (chunk * len(devices))) * len(devices)
+    # The last chunk is filled up with its last place, computed again.
+    filled = np.minimum(np.arange(chunks * chunk), total - 1)
+    places = jnp.asarray(places[filled].reshape(chunks, chunk, -1), jnp.int32)
+
+    def run(places):
+        return lax.map(function, places)
+
+    if len(devices) > 1:
+        mesh, spec = Mesh(np.array(devices), ("places",)), PartitionSpec("places")
+        run = jax.shard_map(
+            run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+        )
+    return jax.tree.map(lambda leaf: _flat(leaf)[:total], run(places))
+
+
+def _flat(leaf: jax.Array) -> jax.Array:
+    """[A, B, ...] as [A * B, ...]."""
+    return leaf.reshape(-1, *leaf.shape[2:])
+
+
+def _on_grid(leaf: jax.Array, squares: Grid) -> jax.Array:
+    """[N, T, ...] as [N, R, S, ...]."""
+    return leaf.reshape(len(leaf), *squares.shape, *leaf.shape[2:])
+
+
+def even(most: int, total: int) -> int:
+    """At most so many of a total at a time, as evenly as can be."""
+    return math.ceil(total / math.ceil(total / most))
+
+
+def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:
+    """How many places fit the budget from the pixels up."""
+    traced = jaxpr.trace(apply, weights, shape, dtype)
+    # Filters from the pixels up do best by a few images, not by one.
+    return _fitting(costs.largest_value(traced) // 3, devices)
+
+
+def _fitting(largest: int, devices: Devices) -> int:
+    """How many places fit the backend's budget, by the most bytes that one holds."""
+    budget = _BUDGET.get(devices[0].platform, _BUDGET_ACCELERATOR)
+    return max(1, min(_LARGEST_CHUNK, budget // max(1, largest)))

@@ -1,0 +1,63 @@
+"""How often a net is wrong: top-1 and top-5 errors, over crops and nets (Table 2)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from zf_jax.probes import model_fn
+
+
+def make_probabilities(read_logits: model_fn.ModelFn) -> model_fn.ModelFn:
+    """The classes' probabilities in every crop of an image.
+
+    Crop after crop, so that all need no more memory than one.
+
+    Args:
+      read_logits: any JAX function of images [N, H, W, C] to logits [N, L].
+
+    Returns:
+      A function of crops [N, V, H, W, C], V of each image, to probabilities
+      [N, V, L] float32 that sum to 1 over the classes; for `sharded.over`.
+    """
+
+    def probabilities(crops: jax.Array) -> jax.Array:
+        def of_crop(images):
+            return jax.nn.softmax(read_logits(images).astype(jnp.float32))
+
+        return jnp.moveaxis(lax.map(of_crop, jnp.moveaxis(crops, 1, 0)), 0, 1)
+
+    return probabilities
+
+
+def ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The place of each label among the classes, from 0, the most probable.
+
+    Classes as probable as the label come before it: a tie is no success, nor is NaN.
+
+    Args:
+      probabilities: [..., N, L], averaged over crops and nets as one likes.
+      labels: [N] int.
+
+    Returns:
+      [..., N] int.
+    """
+    own = np.take_along_axis(
+        probabilities,
+        np.broadcast_to(labels[:, None], (*probabilities.shape[:-1], 1)),
+        axis=-1,
+    )
+    return np.sum(~(probabilities < own), axis=-1) - 1
+
+
+def error(ranks: np.ndarray, k: int) -> np.ndarray:
+    """The share of images whose label is not among the k most probable classes.
+
+    Args:
+      ranks: [..., N], as `ranks` gives them.
+      k: 1 for the top-1 error, 5 for the top-5 error.
+
+    Returns:
+      [...] float64 in 0..1.
+    """
+    return np.mean(ranks >= k, axis=-1)
