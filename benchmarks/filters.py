@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks import timing
+from zf_jax import xla
 from zf_jax.ops import products
 
 
@@ -58,14 +59,14 @@ def _sides(case: Case) -> dict[str, Callable[[], None]]:
     stride = (case.stride,) * 2
     prepared = products.prepare(kernel, stride)
 
-    @jax.jit
+    @xla.jit
     def convolution(x, kernel):
         layout = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(
             x, kernel, stride, "VALID", dimension_numbers=layout
         )
 
-    @jax.jit
+    @xla.jit
     def by_products(x, prepared):
         return products.filter_maps(x, prepared, stride)
 

@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import timing
-from zf_jax import cli, convnet, spec
+from zf_jax import cli, convnet, spec, xla
 from zf_jax.layers import Dense, Flatten, Layer
 from zf_jax.probes import occlusion
 
@@ -31,7 +31,7 @@ def bench() -> dict[str, timing.Measured]:
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     image = np.random.default_rng(0).normal(size=(*net.input.size, 3)) * 50
     image = jnp.asarray(image, jnp.float32)
-    params = jax.jit(model.init)(jax.random.key(0), image[None])
+    params = xla.jit(model.init)(jax.random.key(0), image[None])
 
     def read(images):
         return model.apply(params, images)[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import projection, timing
-from zf_jax import convnet, deconvnet, spec
+from zf_jax import convnet, deconvnet, spec, xla
 from zf_jax.layers import Pair
 
 # Smallest first, so that the peak so far is each one's own.
@@ -32,7 +32,7 @@ def _up_and_down(model: convnet.ConvNet, params, size: Pair) -> Callable[[], Non
     image = jax.random.normal(jax.random.key(1), (1, *size, 3)) * 50
     last = model.net.layers[-1].name
 
-    @jax.jit
+    @xla.jit
     def project(params, image):
         _, trace = model.apply(params, image)
         seed = deconvnet.isolate(trace.maps[last], channel=0)

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import projection, timing
-from zf_jax import convnet, deconvnet, spec
+from zf_jax import convnet, deconvnet, spec, xla
 
 _UNITS = 32
 
@@ -22,7 +22,7 @@ def bench() -> dict[str, timing.Measured]:
     net = projection.to_last_filter(spec.by_name(flags.FLAGS.spec))
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = next(projection.Images(_UNITS, net.input.size).batches(_UNITS))
-    params = jax.jit(model.init)(jax.random.key(0), images[:1])["params"]
+    params = xla.jit(model.init)(jax.random.key(0), images[:1])["params"]
     exact = _make_run(model, params, images, "float32")
     sides = {"float32": exact, "default": _make_run(model, params, images, None)}
     measured = timing.measure(sides)
@@ -46,7 +46,7 @@ def _make_run(model: convnet.ConvNet, params, images, precision) -> Callable:
     """Switches, and projections of the same units, all with the same seeds."""
     net, last = model.net, model.net.layers[-1].name
 
-    @jax.jit
+    @xla.jit
     def up_and_down(params, images):
         _, trace = model.apply({"params": params}, images)
         maps = trace.maps[last]

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import timing
-from zf_jax import convnet, geometry, spec
+from zf_jax import convnet, geometry, spec, xla
 from zf_jax.layers import Conv
 from zf_jax.probes import projection, topk
 
@@ -74,7 +74,7 @@ def bench() -> dict[str, timing.Measured]:
     net = to_last_filter(spec.by_name(flags.FLAGS.spec))
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = Images(_IMAGES.value, net.input.size)
-    params = jax.jit(model.init)(jax.random.key(0), images[0][None])["params"]
+    params = xla.jit(model.init)(jax.random.key(0), images[0][None])["params"]
 
     def read_maps(pixels):
         return model.apply({"params": params}, pixels)[1].maps

@@ -100,10 +100,10 @@ def _layers(net: spec.Spec) -> list[str]:
 
 
 def _make_read(known: model.LoadedModel, layers: list[str]):
-    model = convnet.ConvNet(known.net)
+    network = convnet.ConvNet(known.net)
 
     def read(pixels: jax.Array) -> dict[str, jax.Array]:
-        _, trace = model.apply({"params": known.params}, pixels)
+        _, trace = network.apply({"params": known.params}, pixels)
         return {layer: trace.outputs[layer] for layer in layers}
 
     return read

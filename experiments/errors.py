@@ -94,11 +94,11 @@ def _ranks(nets: list[ensemble.Member]) -> np.ndarray:
 
 
 def _make_logits(known: model.LoadedModel):
-    model = convnet.ConvNet(known.net)
+    network = convnet.ConvNet(known.net)
 
     def logits(pixels: jax.Array) -> jax.Array:
         prepared = convnet.prepare(pixels, known.net.input)
-        return model.apply({"params": known.params}, prepared)[0]
+        return network.apply({"params": known.params}, prepared)[0]
 
     return logits
 

@@ -60,12 +60,12 @@ def features(
 
 def _compute(known: model.LoadedModel, data: dataset.Dataset, wanted: dict) -> None:
     """One pass for all layers; the files appear when it is through."""
-    model = convnet.ConvNet(known.net.upto(max(wanted, key=known.net.index)))
+    network = convnet.ConvNet(known.net.upto(max(wanted, key=known.net.index)))
     params = {layer.name: known.params[layer.name] for layer in model.net.layers}
 
     def read(pixels):
         prepared = convnet.prepare(pixels, known.net.input)
-        outputs = model.apply({"params": params}, prepared)[1].outputs
+        outputs = network.apply({"params": params}, prepared)[1].outputs
         return {layer: outputs[layer].reshape(len(pixels), -1) for layer in wanted}
 
     with contextlib.ExitStack() as stack:

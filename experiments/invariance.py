@@ -104,10 +104,10 @@ def _layers(known: model.LoadedModel) -> list[str]:
 
 def _make_read(known: model.LoadedModel, layers: list[str]):
     """What the next layers see of these (their outputs), and the probabilities."""
-    model = convnet.ConvNet(known.net if known.labels else known.net.upto(layers[-1]))
+    network = convnet.ConvNet(known.net if known.labels else known.net.upto(layers[-1]))
 
     def read(pixels):
-        logits, trace = model.apply({"params": known.params}, pixels)
+        logits, trace = network.apply({"params": known.params}, pixels)
         features = {layer: trace.outputs[layer] for layer in layers}
         return features, jax.nn.softmax(logits) if known.labels else None
 

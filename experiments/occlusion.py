@@ -25,7 +25,7 @@ from absl import flags
 from experiments.common import dataset, image_choice, model, output, topk_pass
 from experiments.common.image_choice import Chosen
 from experiments.common.model import LoadedModel
-from zf_jax import cli, convnet, io, spec
+from zf_jax import cli, convnet, io, spec, xla
 from zf_jax.errors import BadInput
 from zf_jax.figures import plates, raster
 from zf_jax.layers import Conv
@@ -134,7 +134,7 @@ def _make_read(known: LoadedModel, layer: str):
 def _clean(read, images: np.ndarray) -> dict[str, np.ndarray]:
     """The readings of the image itself, the weights passed as arguments."""
     hoisted = closure.hoist(read, jax.ShapeDtypeStruct(dataset.shape, dataset.dtype))
-    readings = jax.jit(hoisted.apply)(hoisted.weights, images)
+    readings = xla.jit(hoisted.apply)(hoisted.weights, images)
     return {name: np.asarray(leaf[0]) for name, leaf in readings.items()}
 
 

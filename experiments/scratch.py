@@ -78,11 +78,11 @@ def _accuracy(
     net = net.with_classes(len(data.labels))
     how = {"resize": data.cut["resize"], "steps": steps, "seed": seed}
     params = _train(net, data.only(train).source, **how, on_step=on_step)
-    model = convnet.ConvNet(net)
+    network = convnet.ConvNet(net)
 
     def read(pixels):
         prepared = convnet.prepare(pixels, net.input)
-        return model.apply({"params": params}, prepared)[0].argmax(axis=1)
+        return network.apply({"params": params}, prepared)[0].argmax(axis=1)
 
     def judge(which: np.ndarray) -> float:
         batches = data.only(which).batches()

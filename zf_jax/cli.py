@@ -1,73 +1,296 @@
-"""How every command starts and ends: flags, compilation cache, errors, files."""
+"""Commands: a frozen dataclass becomes absl flags, a user's mistake one line.
 
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        model: ModelConfig = ModelConfig()  # nested: its fields are flags as well
+        k: int = cli.field(9, "images a channel", minimum=1)
+
+    def main(config: Config) -> list[pathlib.Path]:
+        '''Does the work; returns the files it wrote.'''
+
+    if __name__ == "__main__":
+        cli.run(main)
+
+No other module defines or reads a flag. Tests call `main(Config(...))`, or `call` with
+the arguments of a command line.
+"""
+
+import dataclasses
+import functools
 import os
 import pathlib
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
+from zf_jax import xla
 from zf_jax.errors import BadInput
 
+Main = Callable[[Any], Iterable[pathlib.Path]]
 
-def run(
-    main: Callable[[], Iterable[pathlib.Path]],
-    required: Iterable[str] = (),
+_DEFINE = {
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    pathlib.Path: flags.DEFINE_string,
+}
+# The signal that asked the process to end; 0 for none.
+_asked_to_end = 0
+
+
+def field(
+    default,
+    help: str,
     *,
-    exact: bool = True,
-) -> None:
-    """Runs a command: the last line of its file.
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Sequence[str] | None = None,
+    required: bool = False,
+    formerly: str | None = None,
+):
+    """A field of a configuration, which becomes the flag of its name.
 
-    A user's mistake ends it with one line on stderr and exit code 2; what it wrote is
-    listed at the end.
+    Types: bool, int, float, str, pathlib.Path (a leading ~ is expanded), any of them or
+    None, and tuple[str, ...] or tuple[int, ...], which the flag takes as a,b,c.
 
     Args:
-      main: does the work and returns the files it wrote.
-      required: names of the flags that must be given.
+      default: its value where the flag is not given.
+      help: for --help, in the words of the flag's user.
+      minimum: the least value.
+      maximum: the largest.
+      choices: the only values.
+      required: the flag must be given.
+      formerly: an older name of the flag, which is answered with the new one.
+    """
+    metadata = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "required": required,
+        "formerly": formerly,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def run(main: Main, *, exact: bool = True) -> None:
+    """Runs a command: the last line of its file.
+
+    Args:
+      main: takes a configuration, which its annotation names, and returns the files
+        that it wrote.
       exact: multiplies float32 as float32 on a GPU and a TPU too, unless the user's
         JAX_DEFAULT_MATMUL_PRECISION says otherwise.
     """
-
-    def checked(arguments: list[str]) -> None:
-        try:
-            if arguments[1:]:
-                raise BadInput(f"{arguments[1]}: not a flag; write --flag=value")
-            _keep_compilations()
-            if exact:
-                _multiply_in_float32()
-            written = list(main())
-        except BadInput as error:
-            name = pathlib.Path(arguments[0]).stem
-            print(f"{name}: {error}", file=sys.stderr)
-            sys.exit(2)
-        except OSError as error:
-            # A folder that cannot be made, a full disk: the file is what matters.
-            culprit = f"{error.filename}: " if error.filename else ""
-            reason = error.strerror or error
-            print(
-                f"{pathlib.Path(arguments[0]).stem}: {culprit}{reason}", file=sys.stderr
-            )
-            sys.exit(2)
-        for path in written:
-            print(f"wrote {os.path.relpath(path)}")
-
+    xla.set_flags()
     logging.set_verbosity(logging.ERROR)
-    flags.mark_flags_as_required(required)
-    app.run(checked)
+    # absl's --help shows the flags of the module that it takes for the program.
+    _define(_config_class(main), flags.FLAGS, sys.argv[0])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
+
+    def started(arguments: list[str]) -> int:
+        _keep_compilations()
+        if exact:
+            _multiply_in_float32()
+        return _finish(main, arguments, flags.FLAGS)
+
+    app.run(started, flags_parser=functools.partial(_parse, main, flags.FLAGS))
+
+
+def call(main: Main, arguments: Sequence[str], name: str = "command") -> int:
+    """Runs a command in this process, as a test does; its exit code.
+
+    Args:
+      main: as in `run`.
+      arguments: as on the command line, without the program's name.
+      name: of the command, in front of its errors.
+    """
+    values = flags.FlagValues()
+    _define(_config_class(main), values, name)
+    try:
+        rest = _parse(main, values, [name, *arguments])
+        return _finish(main, rest, values)
+    except SystemExit as end:
+        return end.code or 0
+
+
+def config(config_class: type, arguments: Sequence[str] = ()) -> Any:
+    """The configuration that a command line without mistakes describes."""
+    values = flags.FlagValues()
+    _define(config_class, values, "command")
+    values(["command", *arguments])
+    return _build(config_class, values)
 
 
 def progress(iterable: Iterable | None = None, **settings) -> tqdm:
     """A progress bar with rate and time left; rare lines where nobody watches."""
     watched = sys.stderr.isatty()
-    return tqdm(
+    return _Bar(
         iterable,
         dynamic_ncols=watched,
         mininterval=0.1 if watched else 10.0,
         disable=jax.process_index() > 0,
         **settings,
     )
+
+
+class _Bar(tqdm):
+    """Looks for signals: a callback of JAX's may have swallowed the interrupt."""
+
+    def __iter__(self) -> Iterator:
+        for each in super().__iter__():
+            _end_if_asked()
+            yield each
+
+    def update(self, n: float | None = 1) -> bool | None:
+        _end_if_asked()
+        return super().update(n)
+
+
+def _end(number: int, _) -> None:
+    """The handler of Ctrl-C and of `kill`: ends the command, in one line."""
+    global _asked_to_end
+    if _asked_to_end:
+        # Asked twice: at once.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    _asked_to_end = number
+    raise KeyboardInterrupt
+
+
+def _end_if_asked() -> None:
+    if _asked_to_end:
+        raise KeyboardInterrupt
+
+
+def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
+    """Runs `main`; a user's mistake, a file's error or an interrupt is one line."""
+    name = pathlib.Path(arguments[0]).stem
+    if name == "__main__":
+        name = pathlib.Path(arguments[0]).parent.name
+    try:
+        for path in main(_build(_config_class(main), values)):
+            print(f"wrote {os.path.relpath(path)}")
+    except BadInput as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        # A folder that cannot be made, a full disk: the file is what matters.
+        culprit = f"{error.filename}: " if error.filename else ""
+        print(f"{name}: {culprit}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 128 + (_asked_to_end or signal.SIGINT)
+    return 0
+
+
+def _config_class(main: Main) -> type:
+    first, *_ = typing.get_type_hints(main).values()
+    return first
+
+
+def _fields(config_class: type) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """The fields that are flags, those of nested configurations too, and their types.
+
+    Two configurations may share a nested one: its fields are one set of flags.
+    """
+    hints = typing.get_type_hints(config_class)
+    for each in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(hints[each.name]):
+            yield from _fields(hints[each.name])
+        else:
+            yield each, hints[each.name]
+
+
+def _define(config_class: type, values: flags.FlagValues, module: str) -> None:
+    for each, hint in _fields(config_class):
+        if each.name in values:
+            continue
+        how, kind = each.metadata, _kind(hint)
+        given = {"flag_values": values, "module_name": module}
+        if typing.get_origin(kind) is tuple:
+            default = None if each.default is None else list(map(str, each.default))
+            flags.DEFINE_list(each.name, default, how["help"], **given)
+        elif how["choices"]:
+            of = each.name, each.default, list(how["choices"]), how["help"]
+            flags.DEFINE_enum(*of, **given)
+        else:
+            bounds = {"lower_bound": how["minimum"], "upper_bound": how["maximum"]}
+            if kind not in (int, float):
+                bounds = {}
+            default = each.default
+            if isinstance(default, pathlib.Path):
+                default = str(default)
+            _DEFINE[kind](each.name, default, how["help"], **bounds, **given)
+
+
+def _kind(hint) -> Any:
+    """The type of a field's value, where it has one."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
+    return hint
+
+
+def _parse(main: Main, values: flags.FlagValues, arguments: list[str]) -> list[str]:
+    """What is left of the arguments: the program's name."""
+    name = pathlib.Path(arguments[0]).stem
+    try:
+        _refuse_former_names(_config_class(main), arguments[1:])
+        _, *rest = values(list(arguments))
+        if rest:
+            raise BadInput(f"{rest[0]}: not a flag; write --flag=value")
+        for each, _ in _fields(_config_class(main)):
+            if each.metadata["required"] and values[each.name].value is None:
+                raise BadInput(f"--{each.name}: must be given; --help tells more")
+    except (flags.Error, BadInput) as error:
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    return arguments[:1]
+
+
+def _refuse_former_names(config_class: type, arguments: Sequence[str]) -> None:
+    names = {each.metadata["formerly"]: each.name for each, _ in _fields(config_class)}
+    for argument in arguments:
+        former = argument.lstrip("-").partition("=")[0]
+        if argument.startswith("-") and former in names and former:
+            raise BadInput(f"--{former}: this flag is now --{names[former]}")
+
+
+def _build(config_class: type, values: flags.FlagValues) -> Any:
+    hints, found = typing.get_type_hints(config_class), {}
+    for each in dataclasses.fields(config_class):
+        hint = hints[each.name]
+        if dataclasses.is_dataclass(hint):
+            found[each.name] = _build(hint, values)
+        else:
+            found[each.name] = _value(each.name, _kind(hint), values[each.name].value)
+    return config_class(**found)
+
+
+def _value(name: str, kind, value) -> Any:
+    if value is None:
+        return None
+    if kind is pathlib.Path:
+        return pathlib.Path(value).expanduser()
+    if typing.get_origin(kind) is tuple:
+        of = typing.get_args(kind)[0]
+        try:
+            return tuple(of(each) for each in value if each)
+        except ValueError:
+            raise BadInput(
+                f"--{name}={','.join(value)}: give whole numbers, as 1,2,5"
+            ) from None
+    return value
 
 
 def _multiply_in_float32() -> None:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from zf_jax import geometry
+from zf_jax import geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Op, Pool, Relu
 from zf_jax.ops import conv, lrn, pooling
@@ -146,7 +146,7 @@ class ConvNet(nn.Module):
                 return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
-@functools.partial(jax.jit, static_argnames="given")
+@functools.partial(xla.jit, static_argnames="given")
 def prepare(images: jax.Array, given: Input) -> jax.Array:
     """Pixels as a net takes them: (pixels - mean) * scale.
 

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zf_jax import xla
 from zf_jax.convnet import Trace, ValidMask
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
@@ -64,7 +65,7 @@ def isolate(
     return _isolate(maps, channel, position)
 
 
-@jax.jit
+@xla.jit
 def _isolate(maps: jax.Array, channel: jax.Array, position: jax.Array | None):
     count, *places, _ = maps.shape
     images = jnp.arange(count)
@@ -95,7 +96,7 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("net", "layer", "of", "rule", "contrast", "down_to")
+    xla.jit, static_argnames=("net", "layer", "of", "rule", "contrast", "down_to")
 )
 def reconstruct(
     net: Spec,

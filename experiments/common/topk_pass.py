@@ -53,11 +53,11 @@ def strongest(
         for the same net and images.
       desc: for the progress bar.
     """
-    model = convnet.ConvNet(net)
+    network = convnet.ConvNet(net)
 
     def read_maps(pixels):
         prepared = convnet.prepare(pixels, net.input)
-        maps = model.apply({"params": params}, prepared)[1].maps
+        maps = network.apply({"params": params}, prepared)[1].maps
         return {layer: maps[layer] for layer in layers}
 
     key = fingerprint(net, params, data.key, tuple(layers), k)

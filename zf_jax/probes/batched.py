@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from zf_jax import parallel
+from zf_jax import parallel, xla
 from zf_jax.probes import model_fn
 
 
@@ -51,7 +51,7 @@ def over(
         yield _fetch(*before)
 
 
-@functools.partial(jax.jit, static_argnames="apply")
+@functools.partial(xla.jit, static_argnames="apply")
 def _apply(weights, batch, *, apply):
     return apply(weights, batch)
 

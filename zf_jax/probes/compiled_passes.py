@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zf_jax import convnet, deconvnet, geometry
+from zf_jax import convnet, deconvnet, geometry, xla
 from zf_jax.ops import spreading
 from zf_jax.probes import receptive_field_crops
 from zf_jax.spec import Spec
@@ -45,13 +45,13 @@ class Units(NamedTuple):
         return jax.tree.map(lambda part: part[index], self)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "keep"))
+@functools.partial(xla.jit, static_argnames=("net", "keep"))
 def prepare_forward(net: Spec, params, images, inside, *, keep):
     """The kernels for `up`."""
     return _way_up(net, keep, params, images, inside).prepare(params)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "keep"))
+@functools.partial(xla.jit, static_argnames=("net", "keep"))
 def forward(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trace:
     """The trace of images, or of parts of them.
 
@@ -101,13 +101,13 @@ def highest_large(net: Spec) -> str | None:
     return large[-1] if large else None
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
+@functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "large"))
 def prepare_backward(net: Spec, params, *given, layer, rule, large):
     """The kernels for `down`, which takes the same."""
     return _way_down(net, layer, rule, large, params, *given).prepare(params)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer", "rule", "large"))
+@functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "large"))
 def backward(
     net: Spec,
     kernels,

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from scipy.spatial import distance
 
+from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
 from zf_jax.probes import model_fn, occlusion_engine
@@ -129,7 +130,7 @@ def _check(number: int, image: np.ndarray, boxes: np.ndarray) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnames="apply")
+@functools.partial(xla.jit, static_argnames="apply")
 def _signs(apply, weights, image, chunks, fill):
     """Of all boxes but the first, which covers nothing."""
     down, across = (jnp.arange(length)[None] for length in image.shape[:2])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_fn, warps
 
@@ -139,7 +140,7 @@ def _check(result, labels) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "border"))
+@functools.partial(xla.jit, static_argnames=("apply", "border"))
 def _measure(weights, images, labels, moves, *, apply, border) -> Invariance:
     own, probabilities = apply(weights, images)
     if probabilities is not None:

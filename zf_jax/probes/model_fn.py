@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.transforms import closure
 
@@ -91,7 +92,7 @@ def check_alone(read: ModelFn, image: jax.Array) -> None:
     seen.add(key)
 
 
-@jax.jit(static_argnames=("one", "two"))
+@xla.jit(static_argnames=("one", "two"))
 def _alone_and_beside(one, two, weights_one, weights_two, image):
     """The readings of an image and of a very different one, alone and together."""
     # Different from one that is the same everywhere, too.

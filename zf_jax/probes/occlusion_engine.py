@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
+from zf_jax import xla
 from zf_jax.probes.occluder_grid import Grid
 from zf_jax.transforms import costs, jaxpr
 from zf_jax.transforms.incremental import Plan
@@ -80,7 +81,7 @@ def plan(apply, weights, shape, dtype, squares: Grid, platform: str) -> Planned:
     return Planned(traced, groups, plans)
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "squares", "chunk", "devices"))
+@functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
 def incremental(
     apply, weights, images, fill, squares: Grid, chunk: int | None, devices: Devices
 ):
@@ -136,7 +137,7 @@ def _windows(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     return _over(block, plan.numbers, together * chunk, devices)
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "squares", "chunk", "devices"))
+@functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
 def full(apply, weights, images, fill, squares: Grid, chunk: int, devices: Devices):
     """Sweeps from the pixels up; `apply` is for `chunk` images.
 

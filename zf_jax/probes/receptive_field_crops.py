@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zf_jax import convnet, geometry
+from zf_jax import convnet, geometry, xla
 from zf_jax.layers import Pair
 from zf_jax.spec import Spec
 
@@ -102,7 +102,7 @@ def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
     return convnet.Trace(images, maps | trace.maps, outputs, trace.switches)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "layer"))
+@functools.partial(xla.jit, static_argnames=("net", "layer"))
 def cut_traces(
     net: Spec, wholes: Sequence[convnet.Trace], positions, inside, *, layer
 ) -> convnet.Trace:

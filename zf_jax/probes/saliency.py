@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zf_jax import convnet, deconvnet
+from zf_jax import convnet, deconvnet, xla
 from zf_jax.layers import Pair
 from zf_jax.probes import model_fn, occlusion
 from zf_jax.spec import Spec
 
 
-@functools.partial(jax.jit, static_argnames=("net", "rule"))
+@functools.partial(xla.jit, static_argnames=("net", "rule"))
 def projected(
     net: Spec,
     params: dict,
@@ -98,7 +98,7 @@ def _clean(read, images):
     return _apply(program.apply, program.weights, images)
 
 
-@functools.partial(jax.jit, static_argnames="apply")
+@functools.partial(xla.jit, static_argnames="apply")
 def _apply(apply, weights, images):
     return apply(weights, images)
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 from scipy import ndimage
 
+from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_fn, occlusion_engine
 
@@ -167,7 +168,7 @@ def _curves(read, first, last, maps, labels, step: int, batch_size: int) -> jax.
     )
 
 
-@functools.partial(jax.jit, static_argnames=("apply", "step", "count", "size"))
+@functools.partial(xla.jit, static_argnames=("apply", "step", "count", "size"))
 def _fade(apply, weights, first, last, maps, labels, *, step, count, size):
     # Steps that fill up the last batch change nothing any more.
     numbers = jnp.arange(math.ceil(count / size) * size).reshape(-1, size)

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from zf_jax import parallel
+from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
 from zf_jax.transforms import closure
 
@@ -184,7 +184,7 @@ def _first(result, k: int, begin: ScanState | None) -> dict[str, TopK]:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("apply", "k", "devices"), donate_argnames="best"
+    xla.jit, static_argnames=("apply", "k", "devices"), donate_argnames="best"
 )
 def _absorb(weights, best, batch, images, *, apply, k: int, devices):
     """`best`, and the strongest of the pieces [P, B, ...] of a batch."""

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from zf_jax import convnet
+from zf_jax import convnet, xla
 from zf_jax.data.batches import Batch
 from zf_jax.errors import BadInput
 from zf_jax.training import objective
@@ -47,7 +47,7 @@ def first_state(
     """The state before the first step."""
     weights, dropout = jax.random.split(jax.random.key(seed))
     images = jnp.zeros((1, *model.net.input.size, model.net.input.channels))
-    params = jax.jit(model.init)(weights, images)["params"]
+    params = xla.jit(model.init)(weights, images)["params"]
     return State(
         params,
         optimizer.init(params),
