@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import gc
+import hashlib
 import os
-import tempfile
+import pathlib
+import platform
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
@@ -15,17 +17,32 @@ import jax
 import numpy as np
 import pytest
 
-from zf_jax import layers, spec
+from zf_jax import layers, spec, xla
 from zf_jax.creatures import builder
 from zf_jax.data import sources
 from zf_jax.training import loop, recipe
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# What several tests compile alike (a training step, most of all) is compiled once.
-_CACHE = tempfile.TemporaryDirectory(prefix="zf_jax_tests")
-jax.config.update("jax_compilation_cache_dir", _CACHE.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+xla.set_flags()
+
+
+def _processor() -> str:
+    """Tells one kind of processor from another: a program is compiled for one."""
+    described = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        described += next((line for line in lines if line.startswith("flags")), "")
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+# What is compiled is kept between runs, small programs too.
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+jax.config.update(
+    "jax_compilation_cache_dir", str(_CACHE / "zf_jax_tests" / _processor())
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 _COMPILED = []
 
