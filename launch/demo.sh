@@ -21,7 +21,7 @@ stage() { # NAME COMMAND...: runs it and keeps how long it took
 
 data=(--data_dir="$out/data")
 stage install install ""
-stage data "$python" -m experiments.contact --dataset=creatures/64 "${data[@]}" \
+stage data "$python" -m launch.preview --dataset=creatures/64 "${data[@]}" \
   --out="$out"
 stage train "$python" -m launch.train --spec=tiny --dataset=creatures/64 "${data[@]}" \
   --workdir="$out/tiny"
@@ -29,4 +29,4 @@ stage features "$python" -m experiments.features --checkpoint="$out/tiny" "${dat
   --out="$out/features"
 stage occlusion "$python" -m experiments.occlusion --checkpoint="$out/tiny" \
   "${data[@]}" --indices=1,2,5,8 --side=20 --stride=4 --out="$out/occlusion"
-"$python" -m launch.report "$out" "${seconds[@]}"
+"$python" -m launch.report --folder="$out" --stages="$(IFS=,; echo "${seconds[*]}")"

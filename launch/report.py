@@ -1,33 +1,43 @@
-"""Sums up a demo in report.json: `python -m launch.report DIR STAGE=SECONDS ...`."""
+"""Sums up the demo in report.json: errors, seconds of its stages, pictures.
 
+python -m launch.report --folder=runs/demo --stages=data=3,train=200
+"""
+
+import dataclasses
 import json
 import pathlib
-import sys
+
+from launch import training
+from zf_jax import cli, io
 
 
-def report(folder: pathlib.Path, stages: list[str]) -> dict:
-    """What the demo reached, how long each stage took, and its pictures."""
-    lines = (folder / "tiny" / "metrics.jsonl").read_text().splitlines()
-    last = json.loads(lines[-1])
-    seconds = dict(stage.split("=") for stage in stages)
-    return {
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """The demo's folder and the seconds that its stages took."""
+
+    folder: pathlib.Path = cli.field(pathlib.Path("runs/demo"), "folder of the demo")
+    stages: tuple[str, ...] = cli.field(
+        (), "seconds of each stage, as data=3,train=200"
+    )
+
+
+def main(config: ReportConfig) -> list[pathlib.Path]:
+    """Writes and prints the report."""
+    metrics = (config.folder / "tiny" / training.METRICS).read_text()
+    last = json.loads(metrics.splitlines()[-1])
+    seconds = dict(stage.split("=") for stage in config.stages)
+    figures = sorted(str(path) for path in config.folder.rglob("*.png"))
+    print(f"\ntop-1 {last['top1']:.2%}, top-5 {last['top5']:.2%}")
+    print("seconds:", ", ".join(f"{k} {v}" for k, v in seconds.items()))
+    print("pictures:", *figures, sep="\n  ")
+    report = {
         "top1": last["top1"],
         "top5": last["top5"],
         "seconds": {name: int(value) for name, value in seconds.items()},
-        "figures": sorted(str(path) for path in folder.rglob("*.png")),
+        "figures": figures,
     }
-
-
-def main(folder: str, *stages: str) -> None:
-    """Writes and prints the report."""
-    summary = report(pathlib.Path(folder), list(stages))
-    path = pathlib.Path(folder) / "report.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n")
-    print(f"\ntop-1 {summary['top1']:.2%}, top-5 {summary['top5']:.2%}")
-    print("seconds:", ", ".join(f"{k} {v}" for k, v in summary["seconds"].items()))
-    print("pictures:", *summary["figures"], sep="\n  ")
-    print("report:", path)
+    return [io.save_json(config.folder / "report.json", report)]
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    cli.run(main)

@@ -10,24 +10,38 @@ from typing import NoReturn
 
 import jax
 
-from zf_jax import cli
+from zf_jax import cli, io
 from zf_jax.figures import curves
 from zf_jax.training import checkpoint, loop
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
 
 
-def stop_when_asked() -> list[int]:
-    """The signals that came: the first asks to save and end, the second ends."""
-    came = []
+@contextlib.contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that training saves before it ends.
 
-    def ask(number: int, _) -> None:
-        came.append(number)
-        signal.signal(number, signal.SIG_DFL)
+    The first signal is put into the list that the context gives. Then the former
+    handlers are back: a second signal ends the command without waiting.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.getsignal(number) for number in numbers}
+    received = []
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
-    return came
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, _) -> None:
+        received.append(number)
+        restore()
+
+    for number in numbers:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()
 
 
 def epochs(
@@ -35,23 +49,23 @@ def epochs(
     store: checkpoint.Store,
     workdir: pathlib.Path,
     *,
-    came: list[int],
+    signals: list[int],
     save_minutes: float,
-) -> Iterator[list[dict]]:
-    """Trains to the recipe's last epoch; a row and a new curve after every epoch.
+) -> Iterator[dict]:
+    """Trains to the recipe's last epoch; keeps a row and a new curve of every epoch.
 
     Args:
-      run: what, on what, how.
-      store: of its checkpoints; it goes on from the newest.
+      run: what is trained, on what and how.
+      store: of its checkpoints; training resumes from the newest.
       workdir: where metrics and curve are kept.
-      came: signals that came, as `stop_when_asked` collects them: one saves and ends.
-      save_minutes: between checkpoints within an epoch.
+      signals: of `collected_signals`: when one is there, training saves and ends.
+      save_minutes: minutes between two checkpoints within an epoch.
 
     Yields:
-      The rows of all epochs so far, an earlier start's too, after every epoch.
+      The fields of `loop.Report`, after every epoch.
     """
     batch, begin = run.recipe.batch_size, store.newest or 0
-    rows = past(workdir, begin)
+    rows = read_rows(workdir, begin)
     bar = cli.progress(
         total=run.steps * batch,
         initial=begin * batch,
@@ -69,37 +83,37 @@ def epochs(
         run,
         store,
         on_step=on_step,
-        stop=lambda: bool(came),
+        stop=lambda: bool(signals),
         save_minutes=save_minutes,
     )
     with bar:
         for report in reports:
             rows.append(report._asdict())
-            _record(workdir / METRICS, rows)
+            _write_rows(workdir, rows)
             curves.training(rows, workdir / CURVE)
-            yield rows
+            yield rows[-1]
 
 
-def stopped(came: list[int]) -> NoReturn:
-    """Ends a command that was asked to, after it saved."""
+def exit_after_saving(signals: list[int]) -> NoReturn:
+    """Ends a command that a signal asked to end, once its run is saved."""
     print("stopped and saved; the same command goes on from here")
-    sys.exit(128 + came[0])
+    sys.exit(128 + signals[0])
 
 
-def _record(metrics: pathlib.Path, rows: list[dict]) -> None:
-    """Writes all rows anew: what a crash left half-written is gone."""
-    fresh = metrics.with_suffix(".new")
-    fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    fresh.replace(metrics)
-
-
-def past(workdir: pathlib.Path, step: int) -> list[dict]:
-    """The rows of an earlier start, up to the checkpoint it resumes from."""
+def read_rows(workdir: pathlib.Path, step: int) -> list[dict]:
+    """The rows that earlier starts of a run kept, up to the step of a checkpoint."""
     metrics = workdir / METRICS
     if not metrics.exists():
         return []
     rows = []
     for line in metrics.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):  # a line that a crash cut
+        # A crash of the machine may have cut a line.
+        with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return [row for row in rows if row["step"] <= step]
+
+
+def _write_rows(workdir: pathlib.Path, rows: list[dict]) -> None:
+    """Writes all rows anew, so that a line that a crash cut is gone."""
+    with io.atomic_write(workdir / METRICS) as fresh:
+        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))
