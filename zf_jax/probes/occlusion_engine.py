@@ -105,7 +105,7 @@ def incremental(
     order = np.argsort(np.concatenate(planned.groups))
 
     def sweep(image, fill):
-        clean = jaxpr.run(planned.traced, weights, image[None])
+        clean = planned.traced.values(weights, image[None])
         parts = [_windows(each, clean, fill, chunk, devices) for each in planned.plans]
         leaves = [jnp.concatenate(leaves)[order] for leaves in zip(*parts, strict=True)]
         results = planned.traced.results

@@ -8,13 +8,13 @@ a branch, `lax.scan`, `lax.cond`).
 
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from zf_jax.errors import BadInput
+from zf_jax.transforms import jaxpr
 
 
 class Hoisted(NamedTuple):
@@ -67,66 +67,12 @@ def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hois
 
 
 def _trace(function, examples) -> Hoisted:
-    traced, result = jax.make_jaxpr(
-        lambda *arguments: _inline(function, arguments), return_shape=True
-    )(*examples)
-    steps = _Steps.of(traced.jaxpr)
+    traced, result = jaxpr.inlined(function, *examples, inline=jaxpr.JIT)
+    program = jaxpr.Program.of(traced.jaxpr)
     structure = jax.tree.structure(result)
 
     def apply(weights, *arguments):
-        leaves = evaluate(steps, weights, arguments)
+        leaves = jaxpr.evaluate(program, weights, arguments, inline={})
         return jax.tree.unflatten(structure, leaves)
 
     return Hoisted(apply, traced.consts, result)
-
-
-class _Steps(NamedTuple):
-    """A jaxpr without its constants, which since JAX 0.12 it would keep alive."""
-
-    constvars: list
-    invars: list
-    eqns: list
-    outvars: list
-
-    @classmethod
-    def of(cls, jaxpr: Jaxpr) -> "_Steps":
-        return cls(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars)
-
-
-def _inline(function, arguments):
-    traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    leaves = evaluate(traced.jaxpr, traced.consts, arguments)
-    return jax.tree.unflatten(jax.tree.structure(result), leaves)
-
-
-# Calls of jit, by the parameter that holds what is called.
-_JIT = {"jit": "jaxpr", "pjit": "jaxpr"}
-
-
-def evaluate(
-    jaxpr: Jaxpr | _Steps,
-    consts: Sequence[jax.Array],
-    arguments: Sequence[jax.Array],
-    inlined: Mapping[str, str] = _JIT,
-) -> list[jax.Array]:
-    """Runs a jaxpr, with the jaxprs of the `inlined` calls run in their place."""
-    values = dict(zip(jaxpr.constvars, consts, strict=True))
-    values.update(zip(jaxpr.invars, arguments, strict=True))
-
-    def read(atom):
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        inputs = [read(atom) for atom in equation.invars]
-        nested = equation.params.get(inlined.get(equation.primitive.name))
-        if isinstance(nested, ClosedJaxpr):
-            outputs = evaluate(nested.jaxpr, nested.consts, inputs, inlined)
-        elif isinstance(nested, Jaxpr):
-            outputs = evaluate(nested, (), inputs, inlined)
-        else:
-            params = equation.primitive.get_bind_params(equation.params)
-            outputs = equation.primitive.bind(*inputs, **params)
-            if not equation.primitive.multiple_results:
-                outputs = [outputs]
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]

@@ -1,17 +1,18 @@
-"""A JAX function as a flat list of operations, to be walked by other transforms."""
+"""The interpreter of jaxprs, which every transform in this folder is built on.
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+A transform runs the jaxpr of a function with `evaluate`, and a handler that takes the
+equations it is about: the rest is done as it stands, the insides of calls in place.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from zf_jax.transforms import closure
-
-# Calls whose insides are walked, by the parameter that holds them.
-_CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
+# The equations that call a jaxpr once, by the parameter that holds it.
+JIT = {"jit": "jaxpr", "pjit": "jaxpr"}
+CALLS = JIT | {
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
     "custom_jvp_call": "call_jaxpr",
@@ -20,20 +21,145 @@ _CALLS = {
     "remat2": "jaxpr",
 }
 
+# (equation, values of its operands) -> values of its results, or None for an equation
+# that is to be done as it stands.
+Handler = Callable[[JaxprEqn, list], Sequence | None]
+
+
+class Program(NamedTuple):
+    """What `evaluate` reads of a jaxpr.
+
+    A jaxpr itself holds its constants since JAX 0.12, and so keeps them alive.
+    """
+
+    constvars: Sequence
+    invars: Sequence
+    eqns: Sequence[JaxprEqn]
+    outvars: Sequence
+
+    @classmethod
+    def of(cls, jaxpr: Jaxpr) -> "Program":
+        """The same variables and equations."""
+        return cls(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars)
+
+
+def evaluate(
+    jaxpr: Jaxpr | Program,
+    consts: Sequence,
+    arguments: Sequence,
+    *,
+    handle: Handler | None = None,
+    inline: Mapping[str, str] = CALLS,
+) -> list:
+    """Runs a jaxpr, on arrays or while JAX traces.
+
+    Args:
+      jaxpr: what is run.
+      consts: values of its constants.
+      arguments: values of its inputs.
+      handle: is asked first about every equation, calls and what they call included.
+      inline: calls whose equations are run one by one, by the parameter that holds
+        their jaxpr; other calls are bound as they are.
+
+    Returns:
+      The values of the jaxpr's results.
+    """
+    values = dict(zip(jaxpr.constvars, consts, strict=True))
+    values.update(zip(jaxpr.invars, arguments, strict=True))
+    run(jaxpr.eqns, values, handle=handle, inline=inline)
+    return [value_of(atom, values) for atom in jaxpr.outvars]
+
+
+def run(
+    equations: Sequence[JaxprEqn],
+    values: dict,
+    *,
+    handle: Handler | None = None,
+    inline: Mapping[str, str] = CALLS,
+) -> None:
+    """Runs equations in order and adds their results to `values`, by variable."""
+    for equation in equations:
+        inputs = [value_of(atom, values) for atom in equation.invars]
+        outputs = handle(equation, inputs) if handle else None
+        if outputs is None:
+            outputs = _as_it_stands(equation, inputs, handle, inline)
+        values.update(zip(equation.outvars, outputs, strict=True))
+
+
+def _as_it_stands(equation, inputs, handle, inline) -> list:
+    called = equation.params.get(inline.get(equation.primitive.name))
+    if isinstance(called, ClosedJaxpr):
+        jaxpr, consts = called.jaxpr, called.consts
+        return evaluate(jaxpr, consts, inputs, handle=handle, inline=inline)
+    if isinstance(called, Jaxpr):
+        return evaluate(called, (), inputs, handle=handle, inline=inline)
+    return bind(equation, inputs)
+
+
+def bind(equation: JaxprEqn, inputs: Sequence, **changes) -> list:
+    """Does one equation's operation, with some of its parameters changed."""
+    params = equation.primitive.get_bind_params(equation.params | changes)
+    outputs = equation.primitive.bind(*inputs, **params)
+    return outputs if equation.primitive.multiple_results else [outputs]
+
+
+def value_of(atom, values: Mapping):
+    """What a variable or a literal stands for."""
+    return atom.val if isinstance(atom, Literal) else values[atom]
+
+
+def is_known(atom, variables) -> bool:
+    """Whether an atom is a literal or one of the variables."""
+    return isinstance(atom, Literal) or atom in variables
+
+
+def inlined(
+    function: Callable, *arguments, inline: Mapping[str, str] = CALLS
+) -> tuple[ClosedJaxpr, Any]:
+    """Traces a function, its calls replaced by what they call.
+
+    Args:
+      function: of pytrees of arrays, to another.
+      *arguments: arrays, or their shapes and dtypes.
+      inline: the calls, as for `evaluate`.
+
+    Returns:
+      The jaxpr, and the shapes and dtypes of the function's result.
+    """
+
+    def run_inlined(*arguments):
+        traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        leaves = jax.tree.leaves(arguments)
+        leaves = evaluate(traced.jaxpr, traced.consts, leaves, inline=inline)
+        return jax.tree.unflatten(jax.tree.structure(result), leaves)
+
+    return jax.make_jaxpr(run_inlined, return_shape=True)(*arguments)
+
+
+def live_equations(jaxpr: Jaxpr) -> list[JaxprEqn]:
+    """The equations that a jaxpr's results need, in order."""
+    live = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    found = []
+    for equation in reversed(jaxpr.eqns):
+        if live.intersection(equation.outvars):
+            found.append(equation)
+            live.update(a for a in equation.invars if not isinstance(a, Literal))
+    return found[::-1]
+
 
 class TracedFunction(NamedTuple):
-    """A function of weights and one image, as a list of operations.
+    """A function of weights and one image, as a list of equations without calls.
 
     Attributes:
       inputs: variables: constants, weights, the image last.
-      constants: of the first of them.
-      equations: the operations that the results need, in order.
-      results: variables and literals.
+      constants: values of the first of them.
+      equations: those that the results need, in order.
+      results: variables and literals, the leaves of the function's result.
     """
 
     inputs: list
     constants: list[jax.Array]
-    equations: list
+    equations: list[JaxprEqn]
     results: list
 
     @property
@@ -41,70 +167,27 @@ class TracedFunction(NamedTuple):
         """The variable of the image."""
         return self.inputs[-1]
 
+    def values(self, weights: Sequence, image: jax.Array) -> dict:
+        """The value of every variable, for an image [1, H, W, C]."""
+        given = [*self.constants, *weights, image]
+        values = dict(zip(self.inputs, given, strict=True))
+        run(self.equations, values)
+        return values
+
 
 def trace(apply: Callable, weights: Sequence, shape, dtype) -> TracedFunction:
-    """The operations of `apply(weights, images)` on one image [1, *shape].
+    """Traces `apply(weights, images)` for one image [1, *shape].
 
     Args:
       apply: gives a pytree.
       weights: arrays, or their shapes and dtypes.
-      shape: of the image, (rows, columns, colours).
+      shape: of the image, (rows, columns, channels).
       dtype: of the image.
     """
-
-    def flat(*arguments):
-        *weights, image = arguments
-        return jax.tree.leaves(apply(weights, image))
-
     image = jax.ShapeDtypeStruct((1, *shape), dtype)
-    traced = inline(flat, *weights, image)
-    jaxpr, kept = traced.jaxpr, []
-    needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if needed & set(equation.outvars):
-            kept.append(equation)
-            needed.update(a for a in equation.invars if not isinstance(a, Literal))
+    closed, _ = inlined(apply, list(weights), image)
+    jaxpr = closed.jaxpr
     inputs = [*jaxpr.constvars, *jaxpr.invars]
-    return TracedFunction(inputs, list(traced.consts), kept[::-1], jaxpr.outvars)
-
-
-def inline(flat: Callable, *arguments) -> ClosedJaxpr:
-    """A function of arrays to a list of arrays, without calls in it.
-
-    Args:
-      flat: the function.
-      *arguments: arrays, or their shapes and dtypes.
-    """
-    traced = jax.make_jaxpr(flat)(*arguments)
-
-    def inlined(*values):
-        return closure.evaluate(traced.jaxpr, traced.consts, values, _CALLS)
-
-    return jax.make_jaxpr(inlined)(*arguments)
-
-
-def run(program: TracedFunction, weights: Sequence, image: jax.Array) -> dict:
-    """The value of every variable, for an image [1, H, W, C]."""
-    given = [*program.constants, *weights, image]
-    values = dict(zip(program.inputs, given, strict=True))
-    for equation in program.equations:
-        inputs = [value_of(atom, values) for atom in equation.invars]
-        values.update(zip(equation.outvars, bind(equation, inputs), strict=True))
-    return values
-
-
-def is_known(atom, variables: set) -> bool:
-    """Whether it is a literal or one of the variables."""
-    return isinstance(atom, Literal) or atom in variables
-
-
-def value_of(atom, values: dict):
-    """What a variable or a literal stands for."""
-    return atom.val if isinstance(atom, Literal) else values[atom]
-
-
-def bind(equation, values: Sequence, **changes) -> list[jax.Array]:
-    """Does one operation on other values, with some of its parameters changed."""
-    params = equation.primitive.get_bind_params(equation.params | changes)
-    outputs = equation.primitive.bind(*values, **params)
-    return outputs if equation.primitive.multiple_results else [outputs]
+    return TracedFunction(
+        inputs, list(closed.consts), live_equations(jaxpr), jaxpr.outvars
+    )

@@ -39,52 +39,37 @@ def precompute(
       products: on a CPU, computes the convolutions of `filters.as_products` as matrix
         products: faster, but summed in another order than XLA's own.
     """
-    given = weights, *arguments
-    structure = jax.tree.structure(given)
-
-    def flat(*leaves):
-        return jax.tree.leaves(function(*jax.tree.unflatten(structure, leaves)))
-
-    closed = jaxpr.inline(flat, *jax.tree.leaves(given))
-    body, consts = closed.jaxpr, closed.consts
-    result = jax.tree.structure(jax.eval_shape(function, *given))
+    closed, result = jaxpr.inlined(function, weights, *arguments)
+    body, structure = closed.jaxpr, jax.tree.structure(result)
     early = {*body.constvars, *body.invars[: len(jax.tree.leaves(weights))]}
     sparse, made, ways = filters.mostly_zero(body), [], {}
-    for number, equation in enumerate(body.eqns):
+    for equation in body.eqns:
         known = [jaxpr.is_known(atom, early) for atom in equation.invars]
         if all(known):
             made.append(equation)
             early.update(equation.outvars)
         elif equation.primitive.name == "conv_general_dilated" and known[1]:
             is_sparse = equation.invars[0] in sparse
-            ways[number] = _way(equation, products, is_sparse)
-
-    def begin(leaves) -> dict:
-        values = dict(zip(body.constvars, consts, strict=True))
-        return values | dict(zip(body.invars, leaves, strict=False))
-
-    def step(equation, values: dict) -> None:
-        inputs = [jaxpr.value_of(atom, values) for atom in equation.invars]
-        outputs = jaxpr.bind(equation, inputs)
-        values.update(zip(equation.outvars, outputs, strict=True))
+            ways[equation.outvars[0]] = _way(equation, products, is_sparse)
 
     def prepare(weights) -> list:
-        values = begin(jax.tree.leaves(weights))
-        for equation in made:
-            step(equation, values)
+        given = [*closed.consts, *jax.tree.leaves(weights)]
+        values = dict(zip([*body.constvars, *body.invars], given, strict=False))
+        jaxpr.run(made, values)
         return [way.prepare(values) for way in ways.values()]
 
     def apply(kernels, *given):
-        values = begin(jax.tree.leaves(given))
         ready = dict(zip(ways, kernels, strict=True))
-        for number, equation in enumerate(body.eqns):
-            if number in ways:
-                x = jaxpr.value_of(equation.invars[0], values)
-                values[equation.outvars[0]] = ways[number].apply(x, ready[number])
-            else:
-                step(equation, values)
-        found = [jaxpr.value_of(atom, values) for atom in body.outvars]
-        return jax.tree.unflatten(result, found)
+
+        def handle(equation, inputs):
+            result = equation.outvars[0]
+            if result not in ways:
+                return None
+            return [ways[result].apply(inputs[0], ready[result])]
+
+        leaves = jax.tree.leaves(given)
+        found = jaxpr.evaluate(body, closed.consts, leaves, handle=handle)
+        return jax.tree.unflatten(structure, found)
 
     return Precomputed(prepare, apply)
 
