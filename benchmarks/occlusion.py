@@ -1,85 +1,89 @@
-"""The occlusion sweep: what changes alone, from the pixels up, and Captum's."""
+"""The occlusion sweep: our incremental and our full one, beside Captum's."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from benchmarks import timing
-from zf_jax import cli, convnet, spec, xla
-from zf_jax.layers import Dense, Flatten, Layer
+from benchmarks import nets, timing
+from zf_jax import cli, spec
 from zf_jax.probes import occlusion
 
-_SIDE = flags.DEFINE_integer("side", 32, "of the square, pixels")
-_STRIDE = flags.DEFINE_integer("stride", 8, "between the square's places, pixels")
-_CHUNK = flags.DEFINE_integer("chunk", None, "our places together; found if unset")
-_CHUNKS = flags.DEFINE_list(
-    "captum_chunks",
-    ["8", "16", "32", "64"],
-    "places together in Captum: its best",
-)
-_FULL = flags.DEFINE_bool("full", True, "measure our full sweep too")
+
+@dataclasses.dataclass(frozen=True)
+class OcclusionConfig:
+    """A net, an occluder, and how many of its positions are computed together."""
+
+    common: timing.CommonConfig = timing.CommonConfig()
+    side: int = cli.field(32, "of the occluder, pixels", minimum=1)
+    stride: int = cli.field(8, "between the occluder's positions, pixels", minimum=1)
+    sweep_batch_size: int | None = cli.field(
+        None, "positions in a batch of ours; found if unset", formerly="chunk"
+    )
+    captum_chunks: tuple[int, ...] = cli.field(
+        (8, 16, 32, 64), "positions together in Captum, of which the best is taken"
+    )
+    full: bool = cli.field(True, "measure our full sweep too")
 
 
-def bench() -> dict[str, timing.Measured]:
-    """All sides on one image, reading the classes' scores."""
-    net = _net()
-    print(f"{net.name}, {_SIDE.value} pixels every {_STRIDE.value}")
-    model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
+def bench(config: OcclusionConfig) -> dict[str, timing.Measured]:
+    """All sides on one image; the outputs are the classes' logits."""
+    net = nets.with_linear_head(config.common.spec)
+    print(f"{net.name}, {config.side} pixels every {config.stride}")
+    model, params = nets.initialise(net)
     image = np.random.default_rng(0).normal(size=(*net.input.size, 3)) * 50
     image = jnp.asarray(image, jnp.float32)
-    params = xla.jit(model.init)(jax.random.key(0), image[None])
 
-    def read(images):
-        return model.apply(params, images)[0]
+    def logits(images):
+        return model.apply({"params": params}, images)[0]
 
-    print(occlusion.explain(read, image, side=_SIDE.value, stride=_STRIDE.value))
-    methods = ["incremental", "full"] if _FULL.value else ["incremental"]
-    sides = {f"zf_jax {m}": functools.partial(_sweep, read, image, m) for m in methods}
-    sides["Captum"] = _captum(net, image)
-    measured = timing.measure(sides)
+    explained = occlusion.explain(logits, image, side=config.side, stride=config.stride)
+    print(explained)
+    methods = ["incremental", "full"] if config.full else ["incremental"]
+    sweep = functools.partial(_sweep, config, logits, image)
+    sides = {f"zf_jax {each}": functools.partial(sweep, each) for each in methods}
+    sides["Captum"] = _captum(config, net, image)
+    measured = timing.measure(sides, config.common.runs)
+    _print(measured)
+    if config.full:
+        incremental, full = (sweep(method) for method in methods)
+        error = jnp.abs(incremental - full).max() / jnp.abs(full).max()
+        print(f"largest difference, of the largest logit: {error:.1e}")
+    return measured
+
+
+def _print(measured: dict[str, timing.Measured]) -> None:
     captum = measured["Captum"].median
     for name, side in measured.items():
         print(
             f"{name:18} {side}, peak memory so far {side.peak / 1024:.2f} GiB; "
             f"{captum / side.median:.2f} x as fast as Captum"
         )
-    if _FULL.value:
-        one, other = (_sweep(read, image, method) for method in methods)
-        error = jnp.abs(one - other).max() / jnp.abs(other).max()
-        print(f"largest difference, of the largest reading: {error:.1e}")
-    return measured
 
 
-def _net() -> spec.Spec:
-    """--spec; of vgg16 the filters with one dense layer behind them."""
-    net = spec.by_name(flags.FLAGS.spec)
-    if net.name != "vgg16":
-        return net
-    kept = net.upto("block5_conv3").layers
-    head = Layer("predictions", (Flatten(), Dense(1000)))
-    return spec.Spec("vgg16's filters and a linear layer", net.input, (*kept, head))
-
-
-def _sweep(read: Callable, image: jax.Array, method: str) -> jax.Array:
-    return jax.block_until_ready(
-        occlusion.sweep(
-            read,
-            image,
-            side=_SIDE.value,
-            stride=_STRIDE.value,
-            method=method,
-            batch_size=_CHUNK.value if method == "incremental" else None,
-        )
+def _sweep(
+    config: OcclusionConfig, logits: Callable, image: jax.Array, method: str
+) -> jax.Array:
+    batch_size = config.sweep_batch_size if method == "incremental" else None
+    outputs = occlusion.sweep(
+        logits,
+        image,
+        side=config.side,
+        stride=config.stride,
+        method=method,
+        batch_size=batch_size,
     )
+    return jax.block_until_ready(outputs)
 
 
-def _captum(net: spec.Spec, image: jax.Array) -> Callable[[], None]:
+def _captum(
+    config: OcclusionConfig, net: spec.Spec, image: jax.Array
+) -> Callable[[], None]:
     """Captum's Occlusion of one class, with the best of --captum_chunks."""
-    torch = timing.import_reference()
+    torch = timing.import_torch(config.common)
     from captum import attr
 
     from benchmarks import reference
@@ -90,8 +94,8 @@ def _captum(net: spec.Spec, image: jax.Array) -> Callable[[], None]:
     def run(chunk: int) -> None:
         found = sweep.attribute(
             x,
-            sliding_window_shapes=(3, _SIDE.value, _SIDE.value),
-            strides=(3, _STRIDE.value, _STRIDE.value),
+            sliding_window_shapes=(3, config.side, config.side),
+            strides=(3, config.stride, config.stride),
             target=0,
             perturbations_per_eval=chunk,
         )
@@ -99,10 +103,10 @@ def _captum(net: spec.Spec, image: jax.Array) -> Callable[[], None]:
         found.cpu()
 
     seconds = {}
-    for chunk in cli.progress([int(n) for n in _CHUNKS.value], desc="Captum's best"):
+    for chunk in cli.progress(config.captum_chunks, desc="Captum's best"):
         run(chunk)
         seconds[chunk] = timing.once(functools.partial(run, chunk))
     best = min(seconds, key=seconds.get)
     found = ", ".join(f"{chunk}: {took:.3f} s" for chunk, took in seconds.items())
-    print(f"Captum by places together ({found}): {best} is best")
+    print(f"Captum by positions together ({found}): {best} is best")
     return functools.partial(run, best)

@@ -9,23 +9,21 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from benchmarks import projection, timing
+from benchmarks import nets, noise, timing
 from zf_jax import convnet, deconvnet, spec, xla
 
 _UNITS = 32
 
 
-def bench() -> dict[str, timing.Measured]:
-    """A unit of the last filters in each image, up and down, beside float32."""
-    net = projection.to_last_filter(spec.by_name(flags.FLAGS.spec))
-    model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
-    images = next(projection.Images(_UNITS, net.input.size).batches(_UNITS))
-    params = xla.jit(model.init)(jax.random.key(0), images[:1])["params"]
+def bench(config: timing.CommonConfig) -> dict[str, timing.Measured]:
+    """Projects a unit of the last filters in each image, beside float32."""
+    net = nets.to_last_filter(spec.by_name(config.spec))
+    model, params = nets.initialise(net)
+    images = next(noise.Images(_UNITS, net.input.size).batches(_UNITS))
     exact = _make_run(model, params, images, "float32")
     sides = {"float32": exact, "default": _make_run(model, params, images, None)}
-    measured = timing.measure(sides)
+    measured = timing.measure(sides, config.runs)
     for name, side in measured.items():
         print(f"{name:8} {side}")
     switches, want = jax.device_get(exact())
@@ -43,26 +41,25 @@ def bench() -> dict[str, timing.Measured]:
 
 
 def _make_run(model: convnet.ConvNet, params, images, precision) -> Callable:
-    """Switches, and projections of the same units, all with the same seeds."""
+    """Computes switches, and projections of the same units with the same seeds."""
     net, last = model.net, model.net.layers[-1].name
 
     @xla.jit
-    def up_and_down(params, images):
+    def project(params, images):
         _, trace = model.apply({"params": params}, images)
         maps = trace.maps[last]
-        _, rows, columns, count = maps.shape
-        # A seed of its own value would add the error of one number.
+        _, rows, columns, channels = maps.shape
+        # A seed of the activation's own value would add the error of one number.
         seed = deconvnet.isolate(
             jnp.ones_like(maps),
-            channel=np.arange(_UNITS) % count,
+            channel=np.arange(_UNITS) % channels,
             position=(rows // 2, columns // 2),
         )
-        return trace.switches, deconvnet.reconstruct(
-            net, params, seed, trace, layer=last
-        )
+        projections = deconvnet.reconstruct(net, params, seed, trace, layer=last)
+        return trace.switches, projections
 
     def run():
         with jax.default_matmul_precision(precision):
-            return jax.block_until_ready(up_and_down(params, images))
+            return jax.block_until_ready(project(params, images))
 
     return run

@@ -12,8 +12,8 @@ from zf_jax.spec import Spec
 def make(net: Spec) -> nn.Sequential:
     """`net` as torch modules, weights N(0, 0.01^2), images [N, C, H, W].
 
-    Its first dense layer takes the maps one by one, ours place by place: the same
-    work, with the weights in another order.
+    Its first dense layer takes the pixels channel by channel, ours position by
+    position: the same work, with the weights in another order.
     """
     modules = []
     for layer in net.layers:
@@ -32,8 +32,8 @@ def make(net: Spec) -> nn.Sequential:
 def _modules(op, kernel: tuple[int, ...]) -> list[nn.Module]:
     match op:
         case Conv():
-            maps_in = kernel[2] * op.groups
-            conv = nn.Conv2d(maps_in, op.maps, op.size, op.stride, groups=op.groups)
+            channels_in = kernel[2] * op.groups
+            conv = nn.Conv2d(channels_in, op.maps, op.size, op.stride, groups=op.groups)
             return [*_padding(op, 0.0), conv]
         case Dense():
             return [nn.Linear(*kernel)]
@@ -42,7 +42,7 @@ def _modules(op, kernel: tuple[int, ...]) -> list[nn.Module]:
         case Pool():
             return [*_padding(op, float("-inf")), nn.MaxPool2d(op.size, op.stride)]
         case LRN():
-            # PyTorch divides alpha by the number of maps.
+            # PyTorch divides alpha by the number of channels.
             return [nn.LocalResponseNorm(op.size, op.alpha * op.size, op.beta, op.k)]
         case Dropout():
             return [nn.Dropout(op.rate)]

@@ -1,6 +1,8 @@
-"""Medians of several runs, in turn, and how much memory they took."""
+"""What every benchmark is told, and medians of several runs of each side, in turn."""
 
 import collections
+import dataclasses
+import os
 import resource
 import statistics
 import time
@@ -8,12 +10,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-from absl import flags
 
 from zf_jax import cli
 from zf_jax.errors import BadInput
 
-_RUNS = flags.DEFINE_integer("runs", 5, "counted runs of each side", lower_bound=1)
+
+@dataclasses.dataclass(frozen=True)
+class CommonConfig:
+    """What the benchmarks share."""
+
+    spec: str = cli.field("zfnet", "the net")
+    batch_size: int = cli.field(
+        32,
+        "images of a training step, or of the gallery's pass, in a batch",
+        minimum=1,
+        formerly="together",
+    )
+    runs: int = cli.field(5, "counted runs of each side", minimum=1)
+    threads: int = cli.field(os.cpu_count(), "threads of the reference", minimum=1)
+    tf32: bool = cli.field(False, "on a GPU, lets both sides multiply in TF32")
 
 
 class Measured(NamedTuple):
@@ -39,46 +54,61 @@ class Measured(NamedTuple):
         return f"{self.median:8.3f} s ({spread}), first {self.first:.1f} s"
 
 
-def once(run: Callable[[], None]) -> float:
+def once(run: Callable[[], object]) -> float:
     """Seconds that one run takes."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
-def measure(sides: dict[str, Callable[[], None]]) -> dict[str, Measured]:
-    """Every side once by itself, then in turn: one more warm-up, then --runs."""
-    seconds = {name: [] for name in sides}
-    peak = {}
-    for _ in cli.progress(range(_RUNS.value + 2), desc="runs"):
-        for name, run in sides.items():
-            seconds[name].append(once(run))
-            peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {name: Measured(s[2:], s[0], peak[name]) for name, s in seconds.items()}
+def measure(sides: dict[str, Callable[[], object]], runs: int) -> dict[str, Measured]:
+    """Runs the sides in turn: `runs` times counted, after two that warm up."""
+    timed = {name: lambda run=run: {"": once(run)} for name, run in sides.items()}
+    measured = _measure(timed, warm_ups=2, runs=runs)
+    return {name: measured[name, ""] for name in sides}
 
 
 def measure_parts(
-    sides: dict[str, Callable[[], dict[str, float]]],
+    sides: dict[str, Callable[[], dict[str, float]]], runs: int
 ) -> dict[str, Measured]:
-    """What long runs say that their parts took: one warm-up, then --runs, in turn.
+    """Runs long sides in turn: `runs` times counted, after one that warms up.
+
+    Args:
+      sides: each returns the seconds that its parts took.
+      runs: of each side.
 
     Returns:
-      `Measured` by side and part.
+      `Measured` by "SIDE PART".
     """
-    seconds, peak = collections.defaultdict(list), {}
-    for _ in cli.progress(range(_RUNS.value + 1), desc="runs"):
+    measured = _measure(sides, warm_ups=1, runs=runs)
+    return {f"{side} {part}": each for (side, part), each in measured.items()}
+
+
+def peak_memory() -> float:
+    """MiB that this process has used at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _measure(
+    sides: dict[str, Callable[[], dict[str, float]]], *, warm_ups: int, runs: int
+) -> dict[tuple[str, str], Measured]:
+    seconds, peaks = collections.defaultdict(list), {}
+    for _ in cli.progress(range(warm_ups + runs), desc="runs"):
         for side, run in sides.items():
             for part, taken in run().items():
-                seconds[f"{side} {part}"].append(taken)
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            peak |= {name: used for name in seconds if name not in peak}
-    return {name: Measured(s[1:], s[0], peak[name]) for name, s in seconds.items()}
+                seconds[side, part].append(taken)
+            # At the first run: later it would count what the other sides took.
+            peaks.setdefault(side, peak_memory())
+    return {
+        (side, part): Measured(all_[warm_ups:], all_[0], peaks[side])
+        for (side, part), all_ in seconds.items()
+    }
 
 
-def import_reference():
-    """Torch, on a GPU where JAX is on one, and with the same precision.
+def import_torch(config: CommonConfig):
+    """PyTorch, on a GPU where JAX is on one, and with the same precision.
 
-    On a CPU, and beside a TPU, with as many threads as --threads says.
+    On a CPU, and beside a TPU, it has as many threads as --threads says.
 
     Raises:
       BadInput: it is not installed, or not for the GPU that JAX uses.
@@ -89,11 +119,11 @@ def import_reference():
         raise BadInput(
             "the reference is PyTorch: pip install -e '.[reference]'"
         ) from None
-    torch.set_num_threads(flags.FLAGS.threads)
+    torch.set_num_threads(config.threads)
     if jax.default_backend() == "gpu":
         if not torch.cuda.is_available():
             raise BadInput("JAX uses a GPU, this PyTorch cannot: install one for CUDA")
         torch.set_default_device("cuda")
-        torch.backends.cudnn.allow_tf32 = flags.FLAGS.tf32
-        torch.backends.cuda.matmul.allow_tf32 = flags.FLAGS.tf32
+        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
     return torch

@@ -1,42 +1,47 @@
 """A training step: SGD with momentum, ours by pmap beside PyTorch's."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import numpy as np
-from absl import flags
 
 from benchmarks import timing
-from zf_jax import geometry, spec
+from zf_jax import cli, geometry, spec
 from zf_jax.data.batches import Batch
 from zf_jax.training import loop, optimizer, recipe, step
 
-_BATCH = flags.DEFINE_integer("batch_size", 32, "images a step", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of our step")
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """A net, and how a step of ours computes."""
+
+    common: timing.CommonConfig = timing.CommonConfig()
+    dtype: str = cli.field("float32", "of our step", choices=("float32", "bfloat16"))
 
 
-def bench() -> dict[str, timing.Measured]:
+def bench(config: TrainingConfig) -> dict[str, timing.Measured]:
     """Both sides on the same random images."""
-    torch = timing.import_reference()
-    net, count = spec.by_name(flags.FLAGS.spec), _BATCH.value
+    torch = timing.import_torch(config.common)
+    net, count = spec.by_name(config.common.spec), config.common.batch_size
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, *net.input.size, 3), np.uint8)
     classes = geometry.shapes(net)[net.layers[-1].name].maps[-1]
     labels = rng.integers(0, classes, count).astype(np.int32)
-    measured = timing.measure(
-        {
-            "zf_jax": _ours(net, Batch(images, labels, np.ones(count, bool))),
-            "PyTorch": _torch(torch, net, images, labels),
-        }
-    )
+    batch = Batch(images, labels, np.ones(count, bool))
+    sides = {
+        "zf_jax": _our_step(net, batch, config.dtype),
+        "PyTorch": _torch_step(torch, net, images, labels),
+    }
+    measured = timing.measure(sides, config.common.runs)
     ours = measured["zf_jax"].median
     for name, side in measured.items():
         print(f"{name:10} {side}; zf_jax is {side.median / ours:.2f} x")
     return measured
 
 
-def _ours(net: spec.Spec, batch: Batch) -> Callable[[], None]:
-    how = recipe.Recipe(batch_size=_BATCH.value, dtype=_DTYPE.value)
+def _our_step(net: spec.Spec, batch: Batch, dtype: str) -> Callable[[], None]:
+    how = recipe.Recipe(batch_size=len(batch.images), dtype=dtype)
     model = loop.make_model(net, how)
     optimize = optimizer.make_optimizer(how, steps_per_epoch=1000)
     train_step = step.make_train_step(model, optimize)
@@ -50,7 +55,7 @@ def _ours(net: spec.Spec, batch: Batch) -> Callable[[], None]:
     return run
 
 
-def _torch(
+def _torch_step(
     torch, net: spec.Spec, images: np.ndarray, labels: np.ndarray
 ) -> Callable[[], None]:
     from benchmarks import reference
