@@ -199,36 +199,39 @@ def _config_class(main: Main) -> type:
     return first
 
 
-def _fields(config_class: type) -> Iterator[tuple[dataclasses.Field, Any]]:
-    """The fields that are flags, those of nested configurations too, and their types.
+def _fields(
+    config_class: type, defaults: Any = None
+) -> Iterator[tuple[dataclasses.Field, Any, Any]]:
+    """The fields that are flags, with their types and defaults; nested ones, too.
 
-    Two configurations may share a nested one: its fields are one set of flags.
+    Two configurations may share a nested one: its fields are one set of flags. A
+    command that nests one as `UnitConfig(maps=("6",))` changes that default.
     """
     hints = typing.get_type_hints(config_class)
     for each in dataclasses.fields(config_class):
+        default = getattr(defaults, each.name, each.default)
         if dataclasses.is_dataclass(hints[each.name]):
-            yield from _fields(hints[each.name])
+            yield from _fields(hints[each.name], default)
         else:
-            yield each, hints[each.name]
+            yield each, hints[each.name], default
 
 
 def _define(config_class: type, values: flags.FlagValues, module: str) -> None:
-    for each, hint in _fields(config_class):
+    for each, hint, default in _fields(config_class):
         if each.name in values:
             continue
         how, kind = each.metadata, _kind(hint)
         given = {"flag_values": values, "module_name": module}
         if typing.get_origin(kind) is tuple:
-            default = None if each.default is None else list(map(str, each.default))
+            default = None if default is None else list(map(str, default))
             flags.DEFINE_list(each.name, default, how["help"], **given)
         elif how["choices"]:
-            of = each.name, each.default, list(how["choices"]), how["help"]
+            of = each.name, default, list(how["choices"]), how["help"]
             flags.DEFINE_enum(*of, **given)
         else:
             bounds = {"lower_bound": how["minimum"], "upper_bound": how["maximum"]}
             if kind not in (int, float):
                 bounds = {}
-            default = each.default
             if isinstance(default, pathlib.Path):
                 default = str(default)
             _DEFINE[kind](each.name, default, how["help"], **bounds, **given)
@@ -249,7 +252,7 @@ def _parse(main: Main, values: flags.FlagValues, arguments: list[str]) -> list[s
         _, *rest = values(list(arguments))
         if rest:
             raise BadInput(f"{rest[0]}: not a flag; write --flag=value")
-        for each, _ in _fields(_config_class(main)):
+        for each, *_ in _fields(_config_class(main)):
             if each.metadata["required"] and values[each.name].value is None:
                 raise BadInput(f"--{each.name}: must be given; --help tells more")
     except (flags.Error, BadInput) as error:
@@ -259,7 +262,7 @@ def _parse(main: Main, values: flags.FlagValues, arguments: list[str]) -> list[s
 
 
 def _refuse_former_names(config_class: type, arguments: Sequence[str]) -> None:
-    names = {each.metadata["formerly"]: each.name for each, _ in _fields(config_class)}
+    names = {each.metadata["formerly"]: each.name for each, *_ in _fields(config_class)}
     for argument in arguments:
         former = argument.lstrip("-").partition("=")[0]
         if argument.startswith("-") and former in names and former:
@@ -284,11 +287,14 @@ def _value(name: str, kind, value) -> Any:
         return pathlib.Path(value).expanduser()
     if typing.get_origin(kind) is tuple:
         of = typing.get_args(kind)[0]
+        if of is str:
+            return tuple(value)
         try:
             return tuple(of(each) for each in value if each)
         except ValueError:
+            numbers = "whole numbers" if of is int else "numbers"
             raise BadInput(
-                f"--{name}={','.join(value)}: give whole numbers, as 1,2,5"
+                f"--{name}={','.join(value)}: give {numbers}, as 1,2,5"
             ) from None
     return value
 

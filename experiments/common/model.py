@@ -1,77 +1,86 @@
-"""The net that an experiment looks at: trained here, or an ONNX file.
+"""The net that an experiment examines: a training run's checkpoint, or an ONNX file."""
 
-Flags shared by the experiments: --checkpoint=DIR, or --onnx=FILE with the images that
-it takes (--preset).
-"""
-
+import dataclasses
 import pathlib
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from absl import flags
 
-from zf_jax import convnet, deconvnet, spec
+from zf_jax import cli, convnet, deconvnet, spec
 from zf_jax.data import crops
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
 from zf_jax.training import checkpoint
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "workdir of a training run, or a folder that holds just one"
-)
-_STEP = flags.DEFINE_integer("step", None, "which checkpoint; the newest by default")
-_ONNX = flags.DEFINE_string("onnx", None, "or: an ONNX file that holds the net")
-_PRESET = flags.DEFINE_enum(
-    "preset",
-    None,
-    ["caffe", "torch", "unit"],
-    "the images that --onnx takes: caffe, BGR of 0 to 255 less ImageNet's mean; torch, "
-    "RGB of 0 to 1 less its mean over its deviation; unit, RGB of 0 to 1",
-)
-_LABELS = flags.DEFINE_string(
-    "labels", None, "file with the classes' names, one a line; the run's if unset"
-)
-_LAST = flags.DEFINE_string(
-    "last", None, "layer to cut the net after; without dense layers it takes any size"
-)
-_SIZE = flags.DEFINE_integer(
-    "size",
-    None,
-    "smaller side that images are resized to, pixels; a net with dense layers sees "
-    "the middle of them, one without sees all",
-    lower_bound=8,
-)
-_RULE = flags.DEFINE_enum(
-    "rule",
-    "deconvnet",
-    ["deconvnet", "gradient", "guided"],
-    "of the ReLU downwards: the paper's, the gradient's, guided backpropagation's",
-)
-
-_IMAGENET = (123.68, 116.779, 103.939)
+# Means of ImageNet's pixels, RGB in 0..255, and factors after they are taken off.
 _PRESETS = {
-    "caffe": {"mean": _IMAGENET, "channels": "bgr"},
-    "torch": {
-        "mean": (123.675, 116.28, 103.53),
-        "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
-    },
-    "unit": {"mean": (0.0, 0.0, 0.0), "scale": 1 / 255},
+    "caffe": ((123.68, 116.779, 103.939), (1.0,)),
+    "torch": ((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
+    "unit": ((0.0,), (1 / 255,)),
 }
+RULES = ("deconvnet", "gradient", "guided")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Which net, and how it sees images."""
+
+    checkpoint: pathlib.Path | None = cli.field(
+        None, "workdir of a training run, or a folder that holds just one"
+    )
+    step: int | None = cli.field(None, "which checkpoint; the newest if unset")
+    onnx: pathlib.Path | None = cli.field(None, "or: an ONNX file that holds the net")
+    preset: str | None = cli.field(
+        None,
+        "the images that --onnx takes: caffe, BGR in 0..255 minus ImageNet's mean; "
+        "torch, RGB in 0..1 minus its mean, divided by its standard deviation; unit, "
+        "RGB in 0..1. A grey net takes the average of the three channels' values",
+        choices=tuple(_PRESETS),
+    )
+    mean: tuple[float, ...] = cli.field(
+        (),
+        "in place of the preset's, in pixels of 0..255: one number for all channels, "
+        "or one a channel",
+    )
+    scale: tuple[float, ...] = cli.field(
+        (), "in place of the preset's: the factor after the mean is taken off"
+    )
+    labels: pathlib.Path | None = cli.field(
+        None, "text file of the classes' names, one a line; the run's own if unset"
+    )
+    upto: str | None = cli.field(
+        None,
+        "last layer to keep; without dense layers a net takes images of any size",
+        formerly="last",
+    )
+    size: int | None = cli.field(
+        None,
+        "smaller side that images are resized to, pixels; a net with dense layers sees "
+        "the middle of them, one without sees all. Of an ONNX file whose input size is "
+        "open, the size of its input",
+        minimum=8,
+    )
+    rule: deconvnet.Rule = cli.field(
+        "deconvnet",
+        "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
+        "backpropagation's",
+        choices=RULES,
+    )
 
 
 class LoadedModel(NamedTuple):
-    """A trained net and how it looks at images.
+    """A trained net and how it sees images.
 
     Attributes:
-      net: what it is.
+      net: its layers.
       params: its parameters, on the device.
       labels: names of the classes; empty where the net has none.
       resize: smaller side of an image before it is cropped, pixels.
       dataset: name of the data it was trained on, where that is known.
-      data_dir: where that is kept; None for TFDS' own place.
+      data_dir: where that is kept; None for TFDS' own folder.
       run: the workdir of its training; None for an ONNX file.
-      rule: what the ReLU does on the way down.
+      rule: for the ReLU in the backward pass.
     """
 
     net: spec.Spec
@@ -84,44 +93,89 @@ class LoadedModel(NamedTuple):
     rule: deconvnet.Rule = "deconvnet"
 
     @property
+    def name(self) -> str:
+        """For tables: of the run's folder, or of the ONNX file."""
+        return self.run.name if self.run else self.net.name
+
+    @property
     def crop(self) -> Pair | None:
-        """Rows and columns of what the net sees; None where it takes any size."""
+        """Rows and columns that the net sees; None where it takes any size."""
         dense = any(isinstance(layer.filter, Dense) for layer in self.net.layers)
         return self.net.input.size if dense else None
 
-    def names(self, layer: str) -> tuple[str, ...]:
-        """Those of the layer's maps, where they stand for classes; else empty."""
+    def class_names(self, layer: str) -> tuple[str, ...]:
+        """Names of the layer's channels, where they are classes; else empty."""
         return self.labels if layer == self.net.layers[-1].name else ()
 
+    def probabilities(self, logits: jax.Array) -> jax.Array:
+        """Logits [N, K] to probabilities: softmax, or the sigmoid of a single unit."""
+        single = logits.shape[-1] == 1
+        return jax.nn.sigmoid(logits) if single else jax.nn.softmax(logits)
+
     def frame(self, image: np.ndarray) -> np.ndarray:
-        """[H, W, 3] uint8 of any size as the net sees it, uint8."""
+        """[H, W, 3] uint8 of any size to [h, w, C] uint8: resized and cropped."""
         image = crops.resize(image, self.resize)
-        return image if self.crop is None else crops.centre(image, self.crop)
+        image = image if self.crop is None else crops.centre(image, self.crop)
+        return self.to_channels(image)
+
+    def to_channels(self, images: np.ndarray) -> np.ndarray:
+        """[..., 3] uint8 RGB to [..., C] uint8, for a net of grey images their luma.
+
+        The weights are those of Pillow's mode L (ITU-R BT.601).
+        """
+        if self.net.input.channels == 3:
+            return images
+        luma = images.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+        return np.rint(luma).astype(np.uint8)[..., None]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """[H, W, 3] float32, what the net takes, of what `frame` gives."""
+        """[H, W, C] uint8 of `frame` to the float32 values that the net takes."""
         return np.asarray(convnet.prepare(image, self.net.input))
 
 
-def load() -> LoadedModel:
-    """The net that the flags name.
+def load(config: ModelConfig) -> LoadedModel:
+    """The net that a configuration names.
 
     Raises:
-      BadInput: none or two are named, or what was named cannot be read.
+      BadInput: it names none or two, or the file or folder cannot be read.
     """
-    if (_CHECKPOINT.value is None) == (_ONNX.value is None):
+    if (config.checkpoint is None) == (config.onnx is None):
         raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
-    if _ONNX.value:
-        return _as_asked(_from_onnx())
-    return of_run(_CHECKPOINT.value, _STEP.value)
+    how = {"size": config.size, "labels": config.labels, "rule": config.rule}
+    if config.onnx:
+        loaded = LoadedModel(*_read_onnx(config), (), 0, None)
+        loaded = loaded._replace(resize=max(loaded.net.input.size))
+        return _adjust(loaded, cut=config.upto is not None, **how)
+    return from_run(config.checkpoint, config.step, upto=config.upto, **how)
 
 
-def of_run(workdir: str | pathlib.Path, step: int | None = None) -> LoadedModel:
-    """The net of a training run after so many steps, the newest by default."""
+def from_run(
+    workdir: str | pathlib.Path,
+    step: int | None = None,
+    *,
+    upto: str | None = None,
+    size: int | None = None,
+    labels: pathlib.Path | None = None,
+    rule: deconvnet.Rule = "deconvnet",
+) -> LoadedModel:
+    """The net of a training run.
+
+    Args:
+      workdir: of the run, or a folder that holds just one.
+      step: of training; the newest checkpoint by default.
+      upto: last layer to keep; all by default.
+      size: smaller side that images are resized to, pixels; the run's by default.
+      labels: file of the classes' names; the run's by default.
+      rule: for the ReLU in the backward pass.
+
+    Raises:
+      BadInput: no such checkpoint or layer, a size smaller than the net's input, or
+        names that do not fit the classes.
+    """
     about, params, _ = checkpoint.load(workdir, step)
-    net = about.net.upto(_LAST.value) if _LAST.value else about.net
+    net = about.net.upto(upto) if upto else about.net
     params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
-    known = LoadedModel(
+    loaded = LoadedModel(
         net,
         params,
         about.labels,
@@ -130,49 +184,92 @@ def of_run(workdir: str | pathlib.Path, step: int | None = None) -> LoadedModel:
         about.data_dir,
         checkpoint.locate(workdir),
     )
-    return _as_asked(known)
+    return _adjust(loaded, cut=upto is not None, size=size, labels=labels, rule=rule)
 
 
-def _as_asked(known: LoadedModel) -> LoadedModel:
-    """With the size, the names and the rule that the flags give."""
-    if _SIZE.value:
-        known = known._replace(resize=_SIZE.value)
-        if known.crop and _SIZE.value < max(known.crop):
+def _adjust(
+    loaded: LoadedModel, *, cut: bool, size: int | None, labels, rule: deconvnet.Rule
+) -> LoadedModel:
+    """With the size, the names and the rule that are asked for."""
+    if size:
+        loaded = loaded._replace(resize=size)
+        if loaded.crop and size < max(loaded.crop):
+            rows, columns = loaded.crop
             raise BadInput(
-                f"--size={_SIZE.value}: {known.net.name} takes {known.crop[0]}x"
-                f"{known.crop[1]} pixels; give as many, or cut it with --last"
+                f"--size={size}: {loaded.net.name} takes {rows}x{columns} pixels; give "
+                "as many, or drop its dense layers with --upto"
             )
-    return known._replace(labels=_labels(known), rule=_RULE.value)
+    last = loaded.net.layers[-1].filter
+    names = ()
+    if isinstance(last, Dense) and not cut:
+        names = loaded.labels or tuple(f"class {i}" for i in range(last.units))
+        names = read_labels(labels, last.units) if labels else names
+    return loaded._replace(labels=names, rule=rule)
 
 
-def _from_onnx() -> LoadedModel:
+def read_labels(path: pathlib.Path, count: int) -> tuple[str, ...]:
+    """The names of `count` classes, one a line; a byte order mark is no part of one.
+
+    Raises:
+      BadInput: not a text file, or another number of names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInput(f"--labels={path}: not a text file in UTF-8") from None
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) != count:
+        raise BadInput(
+            f"--labels={path}: {len(names)} names, the net has {count} classes"
+        )
+    return names
+
+
+def _read_onnx(config: ModelConfig) -> tuple[spec.Spec, dict]:
     try:
         from zf_jax.pretrained import onnx
     except ImportError:
         raise BadInput("--onnx: needs pip install -e '.[pretrained]'") from None
-    if _PRESET.value is None:
+    if config.preset is None and not (config.mean and config.scale):
         raise BadInput(
-            "--preset: say which images the net takes, caffe, torch or unit (--help)"
+            "--preset: say which images the net takes, caffe, torch or unit, or give "
+            "--mean and --scale (--help)"
         )
-    path = pathlib.Path(_ONNX.value)
-    net, params = onnx.load(path, last=_LAST.value, **_PRESETS[_PRESET.value])
-    return LoadedModel(net, params, (), max(net.input.size), None)
-
-
-def _labels(known: LoadedModel) -> tuple[str, ...]:
-    last = known.net.layers[-1].filter
-    if not isinstance(last, Dense) or _LAST.value:
-        return ()
-    if _LABELS.value is None:
-        return known.labels or tuple(f"class {i}" for i in range(last.units))
+    order = "bgr" if config.preset == "caffe" else "rgb"
+    given = {"mean": 0.0, "channels": order, "last": config.upto}
     try:
-        text = pathlib.Path(_LABELS.value).expanduser().read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadInput(f"--labels={_LABELS.value}: not a text file") from None
-    names = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if len(names) != last.units:
+        net, params = onnx.load(config.onnx, **given)
+    except BadInput:
+        # Where the file leaves its input's size open, its dense layers fit one only.
+        if config.size is None:
+            raise
+        net, params = onnx.load(config.onnx, size=config.size, **given)
+    if net.input.channels not in (1, 3):
         raise BadInput(
-            f"--labels={_LABELS.value}: {len(names)} names, the net has {last.units} "
-            "classes"
+            f"--onnx={config.onnx}: takes images of {net.input.channels} channels; the "
+            "images of commands have 3, or 1 for a grey net: call the library instead"
         )
-    return names
+    mean, scale = _PRESETS[config.preset or "unit"]
+    wanted = spec.Input(
+        net.input.size,
+        _each_channel("mean", config.mean, mean, net.input.channels),
+        _each_channel("scale", config.scale, scale, net.input.channels),
+    )
+    return dataclasses.replace(net, input=wanted), params
+
+
+def _each_channel(
+    flag: str, given: tuple[float, ...], preset: tuple[float, ...], channels: int
+) -> tuple[float, ...]:
+    """A value a channel: of the flag where it is given, else of the preset."""
+    values = given or preset
+    if not given and channels == 1:
+        values = (sum(preset) / len(preset),)
+    if len(values) == 1:
+        return values * channels
+    if len(values) != channels:
+        raise BadInput(
+            f"--{flag}={','.join(f'{each:g}' for each in values)}: the net takes "
+            f"{channels} channels; give one number, or one a channel"
+        )
+    return values

@@ -1,27 +1,60 @@
-"""Where an experiment writes. Flag shared by the experiments: --out."""
+"""Where an experiment writes, and under which names."""
 
+import dataclasses
 import pathlib
+import re
+from collections.abc import Iterable, Sequence
 
-from absl import flags
-
+from zf_jax import cli
 from zf_jax.errors import BadInput
 
-_OUT = flags.DEFINE_string(
-    "out",
-    None,
-    "folder for pictures and arrays; beside the run's checkpoints, by the experiment's "
-    "name, if unset",
-)
+
+@dataclasses.dataclass(frozen=True)
+class OutputConfig:
+    """Where an experiment writes."""
+
+    out: pathlib.Path | None = cli.field(
+        None,
+        "folder for pictures and arrays; beside the run's checkpoints, by the "
+        "experiment's name, if unset",
+    )
 
 
-def folder(run: pathlib.Path | None, name: str) -> pathlib.Path:
+def folder(config: OutputConfig, run: pathlib.Path | None, name: str) -> pathlib.Path:
     """The folder of the experiment `name` on a training run; None: on an ONNX file.
 
     Raises:
       BadInput: neither a run nor --out says where.
     """
-    if _OUT.value:
-        return pathlib.Path(_OUT.value).expanduser()
+    if config.out:
+        return config.out
     if run is None:
-        raise BadInput("--out: say where; beside an ONNX file nothing is written")
+        raise BadInput("--out: say where; nothing is written beside an ONNX file")
     return run / name
+
+
+def distinct(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names, each with a number where the name is taken already.
+
+    Capitals are taken for small letters, as some file systems do.
+    """
+    taken, found = {name.casefold() for name in taken}, []
+    for name in names:
+        candidate, number = name, 1
+        while candidate.casefold() in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate.casefold())
+        found.append(candidate)
+    return found
+
+
+def remove_former_pages(
+    out: pathlib.Path, stem: str, written: Sequence[pathlib.Path]
+) -> None:
+    """Removes STEM.png and STEM-NUMBER.png of an earlier run that had more pages."""
+    for path in out.glob("*.png"):
+        if path not in written and re.fullmatch(
+            rf"{re.escape(stem)}(-\d+)?", path.stem
+        ):
+            path.unlink()

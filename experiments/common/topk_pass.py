@@ -1,4 +1,4 @@
-"""A pass over the images, that goes on where it was interrupted."""
+"""A pass over images for the top-k of every channel, resumed after an interruption."""
 
 import hashlib
 import pathlib
@@ -14,8 +14,8 @@ import numpy as np
 from zf_jax import cli, convnet, io, spec
 from zf_jax.probes import topk
 
-# Seconds between two savings.
-_OFTEN = 30.0
+# Seconds between two saves.
+_SAVE_EVERY = 30.0
 _PARTS = topk.TopK._fields
 
 
@@ -28,10 +28,10 @@ class Images(Protocol):
         """How many images."""
 
     def batches(self, start: int) -> Iterator[np.ndarray]:
-        """[N, H, W, 3] uint8, from image `start` on."""
+        """[N, H, W, C] uint8, from image `start` on."""
 
 
-def strongest(
+def scan(
     net: spec.Spec,
     params: dict,
     data: Images,
@@ -41,7 +41,7 @@ def strongest(
     path: pathlib.Path,
     desc: str = "strongest images",
 ) -> dict[str, topk.TopK]:
-    """The k strongest images of every map of the layers, under a progress bar.
+    """The k strongest images of every channel of the layers, under a progress bar.
 
     Args:
       net: the net.
@@ -49,8 +49,8 @@ def strongest(
       data: the images.
       layers: their names.
       k: how many.
-      path: where the pass is kept, in numpy's .npz; one that ended is not done again
-        for the same net and images.
+      path: the .npz file that keeps the pass; one that has ended is not repeated for
+        the same net and images.
       desc: for the progress bar.
     """
     network = convnet.ConvNet(net)
@@ -61,34 +61,34 @@ def strongest(
         return {layer: maps[layer] for layer in layers}
 
     key = fingerprint(net, params, data.key, tuple(layers), k)
-    begin, saved = _kept(path, key), time.monotonic()
+    begin, saved = _restore(path, key), time.monotonic()
     seen = begin.seen if begin else 0
     if seen == len(data):
         return begin.best
-    passed = None
+    state = None
     bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
     try:
         with bar:
             batches = data.batches(start=seen)
-            for passed in topk.scan_states(read_maps, batches, k=k, begin=begin):
-                bar.update(passed.seen - bar.n)
-                if time.monotonic() - saved > _OFTEN:
-                    _keep(path, key, passed)
+            for state in topk.scan_states(read_maps, batches, k=k, begin=begin):
+                bar.update(state.seen - bar.n)
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    _save(path, key, state)
                     saved = time.monotonic()
     finally:
         # At the end, and when interrupted.
-        if passed:
-            _keep(path, key, passed)
-    return jax.device_get(passed.best)
+        if state:
+            _save(path, key, state)
+    return jax.device_get(state.best)
 
 
 def fingerprint(net: spec.Spec, params: dict, *given) -> str:
-    """Tells what is computed of a net from what is of other weights, or other `given`.
+    """A digest of a net, its weights and whatever else a computed file depends on.
 
     Args:
       net: the net.
       params: its parameters.
-      *given: whatever else it depends on, told apart by its `repr`.
+      *given: the rest, told apart by its `repr`.
     """
     sha = hashlib.sha256(spec.to_json(net).encode())
     for leaf in jax.tree.leaves(params):
@@ -104,18 +104,18 @@ def set_aside(path: pathlib.Path) -> None:
     print(f"{path}: damaged, set aside as {aside.name}; it is computed anew")
 
 
-def _keep(path: pathlib.Path, key: str, passed: topk.ScanState) -> None:
-    best = jax.device_get(passed.best)
+def _save(path: pathlib.Path, key: str, state: topk.ScanState) -> None:
+    best = jax.device_get(state.best)
     arrays = {
         f"{layer}.{part}": getattr(found, part)
         for layer, found in best.items()
         for part in _PARTS
     }
-    io.save_arrays(path, key=np.array(key), seen=np.array(passed.seen), **arrays)
+    io.save_arrays(path, key=np.array(key), seen=np.array(state.seen), **arrays)
 
 
-def _kept(path: pathlib.Path, key: str) -> topk.ScanState | None:
-    """An earlier pass of the same; a damaged file is set aside."""
+def _restore(path: pathlib.Path, key: str) -> topk.ScanState | None:
+    """An earlier pass over the same images; a damaged file is set aside."""
     if not path.exists():
         return None
     try:

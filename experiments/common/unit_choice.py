@@ -1,47 +1,55 @@
-"""Which layers and maps an experiment draws.
+"""Which layers and channels an experiment draws."""
 
-Flags shared by the experiments: --layers, --maps, --order, --seed.
-"""
+import dataclasses
 
 import numpy as np
-from absl import flags
 
 from experiments.common.model import LoadedModel
-from zf_jax import geometry, spec
+from zf_jax import cli, geometry, spec
 from zf_jax.errors import BadInput
 
-_LAYERS = flags.DEFINE_list("layers", ["all"], "layer1,layer2,... or all")
-_MAPS = flags.DEFINE_list(
-    "maps", ["12"], "one number: that many live maps; which, as 3,17,; or all"
-)
-_ORDER = flags.DEFINE_enum(
-    "order",
-    "random",
-    ["random", "strength"],
-    "which of the live maps: any, or the strongest; of all: by number or strength",
-)
-_SEED = flags.DEFINE_integer("seed", 0, "of the choice of maps, and of controls")
-# Not in the paper, which draws from all maps: one that never reaches this share of the
-# layer's strongest activation has learned nothing to look at.
+# Not in the paper, which draws from all channels: one that never reaches this share of
+# the layer's strongest activation has learned nothing to look at.
 _LIVE = 0.05
 
 
-def layers(net: spec.Spec, unset: str | None = None) -> list[str]:
-    """The chosen layers, all of which have the maps that are given by number.
+@dataclasses.dataclass(frozen=True)
+class UnitConfig:
+    """Which layers and channels."""
+
+    layers: tuple[str, ...] = cli.field(("all",), "layer1,layer2,... or all")
+    maps: tuple[str, ...] = cli.field(
+        ("12",), "one number: that many live maps; which, as 3,17,; or all"
+    )
+    order: str = cli.field(
+        "random",
+        "which of the live maps: any, or the strongest; of all: by number or strength",
+        choices=("random", "strength"),
+    )
+    seed: int = cli.field(0, "of the choice of maps, and of controls")
+
+
+def layers(config: UnitConfig, net: spec.Spec, unset: str | None = None) -> list[str]:
+    """The chosen layers, all of which have the channels that are given by number.
 
     Args:
+      config: the choice.
       net: the net.
-      unset: the layer to take where --layers is not given; all if None.
+      unset: the layer to take where the configuration names none.
+
+    Raises:
+      BadInput: no layers, or an unknown layer or channel.
     """
     chosen = [layer.name for layer in net.layers]
-    if unset and not _LAYERS.present:
+    if not config.layers and unset:
         chosen = [unset]
-    elif _LAYERS.value != ["all"]:
-        wanted = dict.fromkeys(_LAYERS.value)
-        chosen = [net.layers[net.index(layer)].name for layer in wanted]
+    elif config.layers != ("all",):
+        chosen = [
+            net.layers[net.index(layer)].name for layer in dict.fromkeys(config.layers)
+        ]
     if not chosen:
         raise BadInput("--layers: give some, as layer2,layer5, or all")
-    _, given = _maps()
+    _, given = _parse_maps(config.maps)
     for layer in chosen:
         count = geometry.shapes(net)[layer].maps[-1]
         if given and max(given) >= count:
@@ -49,45 +57,50 @@ def layers(net: spec.Spec, unset: str | None = None) -> list[str]:
     return chosen
 
 
-def maps(known: LoadedModel, layer: str, strongest: np.ndarray) -> np.ndarray:
-    """The chosen maps of a layer, of which the paper takes a random subset.
+def channels(
+    config: UnitConfig, loaded: LoadedModel, layer: str, strongest: np.ndarray
+) -> np.ndarray:
+    """The chosen channels of a layer, of which the paper takes a random subset.
 
     Args:
-      known: the net.
-      layer: of it. Maps that stand for classes are taken in their order.
-      strongest: [C], of each map.
+      config: the choice.
+      loaded: the net.
+      layer: of it. Channels that are classes are taken in their order.
+      strongest: [C], the largest activation of each channel.
+
+    Returns:
+      [M] int.
     """
-    count, given = _maps()
+    count, given = _parse_maps(config.maps)
     if given:
         return np.array(given)
-    classes = bool(known.names(layer))
+    classes = bool(loaded.class_names(layer))
     every = classes or count is None
     found = np.arange(len(strongest))
     if not every:
         found = found[strongest > _LIVE * strongest.max()]
-    if _ORDER.value == "strength" and not classes:
+    if config.order == "strength" and not classes:
         return found[np.argsort(-strongest[found], kind="stable")][:count]
     if not every:
-        rng = np.random.default_rng([_SEED.value, len(strongest)])
+        rng = np.random.default_rng([config.seed, len(strongest)])
         found = np.sort(rng.permutation(found)[:count])
     return found[:count]
 
 
-def seed() -> int:
-    """Of whatever is drawn at random."""
-    return _SEED.value
+def _parse_maps(maps: tuple[str, ...]) -> tuple[int | None, list[int]]:
+    """How many channels to choose (None: all), or which ones.
 
-
-def _maps() -> tuple[int | None, list[int]]:
-    """How many maps to choose (None: all), or which ones."""
-    if _MAPS.value == ["all"]:
+    A comma at the end tells channel 17 (`17,`) from any 17 channels (`17`); it arrives
+    here as an empty text.
+    """
+    if maps == ("all",):
         return None, []
     try:
-        numbers = [int(number) for number in _MAPS.value if number]
+        numbers = [int(number) for number in maps if number]
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 0 or numbers == [0]:
         raise BadInput(
-            f"--maps={','.join(_MAPS.value)}: give how many, which, as 3,17, or all"
+            f"--maps={','.join(maps)}: give how many, which, as 3,17, or all"
         )
-    return (numbers[0], []) if len(_MAPS.value) == 1 else (0, numbers)
+    return (numbers[0], []) if len(maps) == 1 else (0, numbers)

@@ -1,22 +1,17 @@
-"""Runs commands as a user does, for the tests of them."""
+"""Runs commands in this process, and what the tests of them share."""
 
 import contextlib
 import importlib
 import io
 import pathlib
 import re
-import runpy
-import signal
-import sys
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from absl import app, flags
 from PIL import Image
 
-from zf_jax import spec
+from zf_jax import cli, spec
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 
 # A net that compiles in a second: 32 x 32 pixels; its third layer is called as the
@@ -34,6 +29,8 @@ SMALL = spec.Spec(
 
 
 class Ran(NamedTuple):
+    """What a command left: its exit code, and what it printed."""
+
     code: int
     out: str
     err: str
@@ -44,55 +41,44 @@ class Ran(NamedTuple):
         return [pathlib.Path(p) for p in re.findall(r"^wrote (.*)$", self.out, re.M)]
 
 
-def forget():
-    """Modules that define flags do so anew for every command."""
-    for name in [
-        n for n in sys.modules if re.match(r"(experiments\.|launch\.settings)", n)
-    ]:
-        module = sys.modules.pop(name)
-        parent, _, child = name.rpartition(".")
-        if parent in sys.modules and hasattr(sys.modules[parent], child):
-            delattr(sys.modules[parent], child)
-        del module
-
-
 def command(module, *arguments):
     """Runs `python -m module` in this process: a fresh one takes seconds to start."""
-    app.define_help_flags()
-    known = set(flags.FLAGS)
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    kept = {
-        name: getattr(jax.config, name)
-        for name in ("jax_persistent_cache_min_compile_time_secs",)
-    }
+    name = f"{module}.__main__" if _is_folder(module) else module
+    main = importlib.import_module(name).main
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        path = importlib.util.find_spec(module).origin
-        patch.setattr(sys, "argv", [path, *map(str, arguments)])
         patch.setitem(spec.NETS, "small", SMALL)
-        forget()
-        try:
-            runpy.run_module(module, run_name="__main__")
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        finally:
-            for name in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, name)
-            forget()
-            flags.FLAGS.unparse_flags()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            for name, value in kept.items():
-                jax.config.update(name, value)
+        code = cli.call(main, [*map(str, arguments)], module.rpartition(".")[2])
     return Ran(code, out.getvalue(), err.getvalue())
 
 
+def _is_folder(module):
+    return importlib.util.find_spec(module).submodule_search_locations is not None
+
+
+def train(data, workdir, *more, net="small"):
+    """Trains a small net on `creatures_dir`, six steps an epoch; its workdir."""
+    ran = command(
+        "launch.train",
+        f"--spec={net}",
+        "--batch_size=16",
+        "--learning_rate=0.02",
+        "--init=he",
+        "--dataset=creatures/64",
+        f"--data_dir={data}",
+        f"--workdir={workdir}",
+        *more,
+    )
+    assert ran.code == 0, ran.err
+    return workdir
+
+
 def assert_png(path):
+    """The file is a PNG of more than a few pixels."""
     with Image.open(path) as opened:
         assert opened.format == "PNG"
         opened.load()
@@ -100,6 +86,7 @@ def assert_png(path):
 
 
 def numbers_in(path):
+    """The arrays of an .npz file."""
     with np.load(path) as opened:
         return dict(opened)
 

@@ -37,15 +37,15 @@ class Images:
 
 
 @pytest.fixture(scope="module")
-def known(toy):
+def loaded(toy):
     model = convnet.ConvNet(toy.net, kernel_init=jax.nn.initializers.he_normal())
     images = np.zeros((1, *toy.net.input.size, 3), np.float32)
     params = model.init(jax.random.key(0), images)["params"]
     return types.SimpleNamespace(net=toy.net, params=params)
 
 
-def run(known, data, path, layers=("layer1", "layer3"), k=3):
-    return topk_pass.strongest(known.net, known.params, data, layers, k=k, path=path)
+def run(loaded, data, path, layers=("layer1", "layer3"), k=3):
+    return topk_pass.scan(loaded.net, loaded.params, data, layers, k=k, path=path)
 
 
 def assert_same(one, other):
@@ -54,85 +54,87 @@ def assert_same(one, other):
 
 
 @pytest.fixture(scope="module")
-def wanted(known, tmp_path_factory):
-    return run(known, Images(known.net), tmp_path_factory.mktemp("whole") / "pass.npz")
+def wanted(loaded, tmp_path_factory):
+    return run(
+        loaded, Images(loaded.net), tmp_path_factory.mktemp("whole") / "pass.npz"
+    )
 
 
-def test_is_what_the_gallery_gives(known, wanted):
+def test_is_what_the_gallery_gives(loaded, wanted):
     def read_maps(pixels):
-        prepared = convnet.prepare(pixels, known.net.input)
-        maps = convnet.ConvNet(known.net).apply({"params": known.params}, prepared)
+        prepared = convnet.prepare(pixels, loaded.net.input)
+        maps = convnet.ConvNet(loaded.net).apply({"params": loaded.params}, prepared)
         return {layer: maps[1].maps[layer] for layer in ("layer1", "layer3")}
 
-    data = Images(known.net)
+    data = Images(loaded.net)
     assert_same(wanted, topk.scan(read_maps, data.batches(), k=3))
 
 
 @pytest.mark.parametrize("stop", [8, 20])
-def test_goes_on_where_it_was_interrupted(known, wanted, tmp_path, stop):
+def test_goes_on_where_it_was_interrupted(loaded, wanted, tmp_path, stop):
     path = tmp_path / "pass.npz"
     with pytest.raises(KeyboardInterrupt):
-        run(known, Images(known.net, stop), path)
-    data = Images(known.net)
-    assert_same(run(known, data, path), wanted)
+        run(loaded, Images(loaded.net, stop), path)
+    data = Images(loaded.net)
+    assert_same(run(loaded, data, path), wanted)
     assert data.seen[0] == stop
 
 
-def test_is_kept_as_it_goes(known, wanted, tmp_path, monkeypatch):
+def test_is_kept_as_it_goes(loaded, wanted, tmp_path, monkeypatch):
     # As if the process were killed: what is kept is from before, not from the end.
     path, kept = tmp_path / "pass.npz", []
     clock = itertools.count(0, 100)
     monkeypatch.setattr(topk_pass.time, "monotonic", lambda: next(clock))
-    keep = topk_pass._keep
+    save = topk_pass._save
     monkeypatch.setattr(
-        topk_pass, "_keep", lambda *a: (keep(*a), kept.append(path.read_bytes()))
+        topk_pass, "_save", lambda *a: (save(*a), kept.append(path.read_bytes()))
     )
-    run(known, Images(known.net), path)
+    run(loaded, Images(loaded.net), path)
     assert len(kept) > 3
     path.write_bytes(kept[1])
-    data = Images(known.net)
-    assert_same(run(known, data, path), wanted)
+    data = Images(loaded.net)
+    assert_same(run(loaded, data, path), wanted)
     assert data.seen[0] == 8
 
 
-def test_is_not_done_twice(known, wanted, tmp_path):
-    path, data = tmp_path / "pass.npz", Images(known.net)
-    run(known, Images(known.net), path)
-    assert_same(run(known, data, path), wanted)
+def test_is_not_done_twice(loaded, wanted, tmp_path):
+    path, data = tmp_path / "pass.npz", Images(loaded.net)
+    run(loaded, Images(loaded.net), path)
+    assert_same(run(loaded, data, path), wanted)
     assert data.seen == []
 
 
-def test_another_pass_starts_over(known, tmp_path):
+def test_another_pass_starts_over(loaded, tmp_path):
     path = tmp_path / "pass.npz"
-    run(known, Images(known.net), path)
-    changed = jax.tree.map(lambda leaf: leaf * 2, known.params)
+    run(loaded, Images(loaded.net), path)
+    changed = jax.tree.map(lambda leaf: leaf * 2, loaded.params)
     others = [
         ({}, {"k": 2}),
         ({}, {"layers": ("layer1",)}),
         ({"params": changed}, {}),
     ]
-    for of_known, of_run in others:
-        data = Images(known.net)
-        run(types.SimpleNamespace(**vars(known) | of_known), data, path, **of_run)
+    for of_net, of_run in others:
+        data = Images(loaded.net)
+        run(types.SimpleNamespace(**vars(loaded) | of_net), data, path, **of_run)
         assert data.seen[0] == 0
-    data = Images(known.net)
+    data = Images(loaded.net)
     data.key = "other images"
-    run(known, data, path)
+    run(loaded, data, path)
     assert data.seen[0] == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "pickle"])
-def test_a_damaged_file_is_set_aside(known, wanted, tmp_path, capsys, damage):
+def test_a_damaged_file_is_set_aside(loaded, wanted, tmp_path, capsys, damage):
     path = tmp_path / "pass.npz"
-    run(known, Images(known.net), path)
+    run(loaded, Images(loaded.net), path)
     whole = path.read_bytes()
     if damage == "pickle":
         np.savez(path, key=np.array([{}], object))
     else:
         left = {"cut": whole[: len(whole) // 2], "text": b"no", "empty": b""}
         path.write_bytes(left[damage])
-    before, data = path.read_bytes(), Images(known.net)
-    assert_same(run(known, data, path), wanted)
+    before, data = path.read_bytes(), Images(loaded.net)
+    assert_same(run(loaded, data, path), wanted)
     assert data.seen[0] == 0
     assert (tmp_path / "pass.damaged").read_bytes() == before
     assert "pass.npz: damaged, set aside as pass.damaged" in capsys.readouterr().out

@@ -48,7 +48,7 @@ _SIZE = 224
 def load(
     path: str | pathlib.Path,
     *,
-    mean: Sequence[float],
+    mean: float | Sequence[float],
     scale: float | Sequence[float] = 1.0,
     channels: Literal["rgb", "bgr"] = "rgb",
     last: str | None = None,
@@ -69,7 +69,8 @@ def load(
 
     Args:
       path: of the ONNX file.
-      mean: RGB, in pixels of 0..255, what the net was trained to have taken off.
+      mean: RGB, in pixels of 0..255, what the net was trained to have taken off; one
+        number stands for all channels.
       scale: the factor after that; one number, or one a colour, RGB.
       channels: the order of colours that the graph itself takes.
       last: name of the layer to cut the net after; all of it by default.
@@ -107,12 +108,11 @@ def load(
         raise BadInput(f"{path}: not a sequence of layers: {after}, {obstacle}{cut}")
     if not layers:
         raise BadInput(f"{path}: has neither filters nor dense layers")
+    mean = (mean,) * reader.colours if np.ndim(mean) == 0 else tuple(mean)
     if len(mean) != reader.colours:
-        raise BadInput(
-            f"mean {tuple(mean)}: {path} takes images of {reader.colours} colours"
-        )
+        raise BadInput(f"mean {mean}: {path} takes images of {reader.colours} colours")
     layers = layers[: names.index(last) + 1] if last else layers
-    given = Input(reader.size, tuple(mean), scale)
+    given = Input(reader.size, mean, scale)
     net = Spec(path.stem, given, tuple(layer.as_layer() for layer in layers))
     kernels = [layer.kernel for layer in layers]
     if channels == "bgr":
