@@ -68,7 +68,7 @@ def report(
         {"classifier": kind, "on": of, "images": n, "folds": each}
         for (kind, of, n), each in found.items()
     ]
-    picture = curves.transfer(
+    picture = curves.draw_transfer(
         columns,
         rows,
         images=most,

@@ -9,7 +9,7 @@ from absl import flags
 
 from experiments.common import unit_choice
 from zf_jax.errors import BadInput
-from zf_jax.figures import raster, sheets
+from zf_jax.figures import control_sheet, raster
 from zf_jax.layers import Pool
 from zf_jax.probes import controls, projection, similarity, topk
 
@@ -61,7 +61,7 @@ def draw(
         rule=known.rule,
     )
     patches, true = (part[:, 0] for part in project())
-    patches = raster.photograph(patches, known.net.input)
+    patches = raster.denormalize(patches, known.net.input)
     columns, figures = {f"projection\n({known.rule})": true}, {}
     for name, head, control in _made(chosen, known, layer, len(best.values)):
         other = project(control=control)[1][:, 0]
@@ -72,7 +72,7 @@ def draw(
     for start in range(0, len(maps), _ROWS):
         part = slice(start, start + _ROWS)
         page = f"-{start // _ROWS + 1}" if len(maps) > _ROWS else ""
-        path = sheets.controls(
+        path = control_sheet.draw(
             patches[part],
             {name: column[part] for name, column in columns.items()},
             [captions[m].replace(", ", "\n") for m in maps[part]],

@@ -21,7 +21,7 @@ from absl import flags
 from experiments import paper, parted
 from experiments.common import dataset, model, output
 from zf_jax import cli, convnet, io, spec
-from zf_jax.figures import correspondence as plates
+from zf_jax.figures import correspondence as figure
 from zf_jax.figures import raster
 from zf_jax.layers import Conv, Dense
 from zf_jax.probes import correspondence
@@ -72,14 +72,14 @@ def main() -> list[pathlib.Path]:
     }
     title = f"{known.net.name}, {chosen.title}"
     of_paper = paper.parts(flags.FLAGS.dataset or known.dataset or "")
-    table = plates.table(rows, paper=of_paper)
+    table = figure.table(rows, paper=of_paper)
     print(f"{title}\n{table}")
     names = [*chosen.parts, *["random"] * min(_RANDOM, _PLACES.value)]
-    picture = plates.plate(
-        raster.photograph(np.stack(chosen.images[:_ROWS]), known.net.input),
+    picture = figure.draw(
+        raster.denormalize(np.stack(chosen.images[:_ROWS]), known.net.input),
         boxes[:_ROWS, : len(names)],
         [name.replace("_", " ") for name in names],
-        grey=np.array(known.net.input.mean) / 255,
+        fill=np.array(known.net.input.mean) / 255,
         table=table,
         title=title,
         path=out / "correspondence.png",

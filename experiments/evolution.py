@@ -142,8 +142,8 @@ def _block(known: model.LoadedModel, layer: str, maps, found: dict) -> evolution
         rows=[names[m] if names else f"map {m}" for m in maps],
         projections=found["projections"],
         # A silent map's strongest image is no winner.
-        winners=np.where(found["values"] != 0, found["images"], -1),
-        cosines=evolution.cosines(found["lasting"]),
+        images=np.where(found["values"] != 0, found["images"], -1),
+        cosines=evolution.cosine_to_last(found["lasting"]),
     )
 
 
@@ -168,13 +168,13 @@ def main() -> list[pathlib.Path]:
         for number, start in enumerate(pages, start=1):
             page = block.rows_from(start, _PAGE)
             path = out / f"{layer}{f'-{number}' if len(pages) > 1 else ''}.png"
-            written.append(evolution.plate([page], epochs, title=title, path=path))
+            written.append(evolution.draw([page], epochs, title=title, path=path))
         path = out / f"{layer}.npz"
         written.append(io.save_arrays(path, **arrays[layer], **more))
         blocks.append(block.rows_from(0, _ROWS))
     if blocks:
         path = out / "evolution.png"
-        written.append(evolution.plate(blocks, epochs, title=title, path=path))
+        written.append(evolution.draw(blocks, epochs, title=title, path=path))
     data.tell_skipped()
     return written
 

@@ -20,7 +20,13 @@ from absl import flags
 from experiments import controlled
 from experiments.common import dataset, model, output, topk_pass, unit_choice
 from zf_jax import cli, geometry, io
-from zf_jax.figures import plates, raster, sheets
+from zf_jax.figures import (
+    contact_sheet,
+    feature_pages,
+    filter_sheet,
+    raster,
+    text,
+)
 from zf_jax.layers import Conv
 from zf_jax.probes import projection
 
@@ -76,7 +82,7 @@ def main() -> list[pathlib.Path]:
     rows = {layer: raster.stretch(np.stack(row)) for layer, row in rows.items() if row}
     if rows:
         title = f"{known.net.name}: strongest projection of the first maps"
-        written.append(plates.contact(rows, title=title, path=out / "contact.png"))
+        written.append(contact_sheet.draw(rows, title=title, path=out / "contact.png"))
     if figures:
         written.append(io.save_json(out / "controls.json", figures))
     data.tell_skipped()
@@ -92,7 +98,7 @@ def _captions(strongest: np.ndarray, names) -> list[str]:
     """Of every map: its class, where it stands for one, or its number; its maximum."""
     return [
         f"{names[m] if names else f'map {m}'}"
-        + (f", max {plates.number(value)}" if _fires(value) else "")
+        + (f", max {text.number(value)}" if _fires(value) else "")
         for m, value in enumerate(strongest)
     ]
 
@@ -102,7 +108,7 @@ def _layer(known, data, layer, best, maps, captions, projector, out):
     field = geometry.fields(known.net)[layer]
     size = tuple(map(min, field.size, known.net.input.size))
     k = best.values.shape[1]
-    a_page = plates.a_page(size, k)
+    a_page = feature_pages.maps_per_page(size, k)
     pages = [maps[i : i + a_page] for i in range(0, len(maps), a_page)]
     bytes_ = 2 * 4 * 3 * len(maps) * k * size[0] * size[1]
     written, kept, first = [], [], []
@@ -115,8 +121,8 @@ def _layer(known, data, layer, best, maps, captions, projector, out):
         )
         if len(pages) > 1:
             title += f" ({number} of {len(pages)})"
-        path = plates.layer(
-            raster.photograph(patches, known.net.input),
+        path = feature_pages.draw(
+            raster.denormalize(patches, known.net.input),
             projections,
             [captions[m] for m in page],
             title=title,
@@ -168,7 +174,7 @@ def _filters(known: model.LoadedModel, layers: list[str], out) -> list[pathlib.P
     if kernel.shape[2] != 3:
         return []
     title = f"{known.net.name}, {first.name}: {kernel.shape[-1]} filters"
-    return [sheets.filters(kernel, title=title, path=out / "filters.png")]
+    return [filter_sheet.draw(kernel, title=title, path=out / "filters.png")]
 
 
 if __name__ == "__main__":

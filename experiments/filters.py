@@ -17,8 +17,8 @@ import re
 import numpy as np
 from absl import flags
 
-from experiments.common import comparison as nets
 from experiments.common import (
+    comparison,
     dataset,
     model,
     output,
@@ -27,12 +27,12 @@ from experiments.common import (
 )
 from zf_jax import cli, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import comparison, plates, raster
+from zf_jax.figures import feature_pages, filter_comparison, raster, text
 from zf_jax.layers import Conv
 from zf_jax.probes import filters, projection
 from zf_jax.training.recipe import PAPER
 
-flags.adopt_module_key_flags(nets)
+flags.adopt_module_key_flags(comparison)
 flags.adopt_module_key_flags(dataset)
 flags.adopt_module_key_flags(unit_choice)
 flags.adopt_module_key_flags(output)
@@ -41,7 +41,7 @@ _K = 9
 _BANDS = ("above 8", "8 to 4", "below 4")
 
 
-def _first(name: str, known: model.LoadedModel) -> comparison.Filters:
+def _first(name: str, known: model.LoadedModel) -> filter_comparison.FirstLayer:
     """The first layer's filters and their measures."""
     layer = known.net.layers[0]
     if not isinstance(layer.filter, Conv):
@@ -57,7 +57,7 @@ def _first(name: str, known: model.LoadedModel) -> comparison.Filters:
     stride, rms = layer.filter.stride, filters.rms(kernel)
     shares = [float(each.mean()) for each in filters.bands(kernel)]
     folded = filters.aliased(kernel, stride)
-    return comparison.Filters(name, kernel, stride, rms, shares, folded)
+    return filter_comparison.FirstLayer(name, kernel, stride, rms, shares, folded)
 
 
 def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib.Path]:
@@ -70,10 +70,10 @@ def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib
     patches, projections = projection.project(
         known.net, known.params, data, best, layer=layer, maps=maps, rule=known.rule
     )
-    picture = plates.layer(
-        raster.photograph(patches, known.net.input),
+    picture = feature_pages.draw(
+        raster.denormalize(patches, known.net.input),
         projections,
-        [f"map {m}, max {plates.number(best.values[m, 0])}" for m in maps],
+        [f"map {m}, max {text.number(best.values[m, 0])}" for m in maps],
         title=f"{name}, {layer}: the strongest of {data.title} ({known.rule})",
         path=path,
         shown=best.values[maps] != 0,
@@ -109,17 +109,17 @@ def main() -> list[pathlib.Path]:
         for each in chosen[name]:
             path = out / f"{each}-{slug}.png"
             written += _projections(name, known, data[name], each, best[each], path)
-    picture = comparison.filters(
+    picture = filter_comparison.draw(
         list(firsts.values()),
         bands=_BANDS,
         # A single pixel has all frequencies alike.
-        flat=[float(share[0]) for share in filters.bands(np.ones((1, 1, 1, 1)))],
-        limit=PAPER.filter_rms,
+        white_noise=[float(share[0]) for share in filters.bands(np.ones((1, 1, 1, 1)))],
+        rms_limit=PAPER.filter_rms,
         path=out / "filters.png",
     )
     print(f"{'':<28}" + "".join(f"{name:>20}" for name in found))
     for row in found[name]:
-        cells = (f"{plates.number(each[row]):>20}" for each in found.values())
+        cells = (f"{text.number(each[row]):>20}" for each in found.values())
         print(f"{row:<28}" + "".join(cells))
     data[name].tell_skipped()
     return [picture, io.save_json(out / "filters.json", found), *written]

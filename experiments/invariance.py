@@ -21,7 +21,7 @@ from experiments import moves
 from experiments.common import dataset, image_choice, model, output
 from zf_jax import cli, convnet, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import invariance as plates
+from zf_jax.figures import invariance as figure
 from zf_jax.figures import raster
 from zf_jax.probes import invariance, warps
 
@@ -88,7 +88,7 @@ def main() -> list[pathlib.Path]:
     names = [one.name for one in few]
     title = f"{known.net.name} under translation, scale and rotation"
     return [
-        plates.plate(rows, [*panels], names, title=title, path=out / "invariance.png"),
+        figure.draw(rows, [*panels], names, title=title, path=out / "invariance.png"),
         io.save_arrays(out / "invariance.npz", names=names, **numbers),
     ]
 
@@ -114,12 +114,14 @@ def _make_read(known: model.LoadedModel, layers: list[str]):
     return read
 
 
-def _row(known: model.LoadedModel, few, kind: moves.WarpGrid, curves) -> plates.Row:
+def _row(known: model.LoadedModel, few, kind: moves.WarpGrid, curves) -> figure.WarpRow:
     """With pictures of the few at quarters of the range."""
     shown = np.rint(np.linspace(0, len(kind.amounts) - 1, 5)).astype(int)
     moved = [warps.apply(few, kind.warps[i], _BORDER.value) for i in shown]
-    pictures = raster.photograph(np.stack(moved, axis=1), known.net.input)
-    return plates.Row(kind.axis, kind.amounts, kind.amounts[shown], pictures, curves)
+    pictures = raster.denormalize(np.stack(moved, axis=1), known.net.input)
+    return figure.WarpRow(
+        kind.axis, kind.amounts, kind.amounts[shown], pictures, curves
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from experiments.common.image_choice import Chosen
 from experiments.common.model import LoadedModel
 from zf_jax import cli, convnet, io, spec, xla
 from zf_jax.errors import BadInput
-from zf_jax.figures import plates, raster
+from zf_jax.figures import occlusion_panels, raster
+from zf_jax.figures.occlusion_panels import ClassMaps
 from zf_jax.layers import Conv
 from zf_jax.probes import occlusion, projection, topk
 from zf_jax.transforms import closure
@@ -195,10 +196,10 @@ def _write(known, layer, one, clean, readings, own, others, out):
     square = np.array(one.image)
     top, left = ((n - side) // 2 for n in square.shape[:2])
     square[top : top + side, left : left + side] = _grey(net)
-    seen = plates.Occluded(
-        picture=raster.photograph(one.image, net.input),
-        square=raster.photograph(square, net.input),
-        activity=readings["activity"][..., strongest],
+    seen = occlusion_panels.OcclusionMaps(
+        image=raster.denormalize(one.image, net.input),
+        occluded=raster.denormalize(square, net.input),
+        activation=readings["activity"][..., strongest],
         clean=clean["activity"][strongest],
         projections=mine,
         map_name=f"{layer} map {strongest}",
@@ -207,7 +208,7 @@ def _write(known, layer, one, clean, readings, own, others, out):
         classes=_classes(known, one, clean, readings),
     )
     picture = out / f"{one.name}.png"
-    plates.occlusion(seen, title=f"{net.name}, {one.name}", path=picture)
+    occlusion_panels.draw(seen, title=f"{net.name}, {one.name}", path=picture)
     more = {f"clean_{name}": value for name, value in clean.items()}
     if known.labels:
         more["label"] = _label(one, clean)
@@ -222,11 +223,11 @@ def _label(one: Chosen, clean) -> int:
     return int(clean["top"]) if one.label is None else one.label
 
 
-def _classes(known: LoadedModel, one: Chosen, clean, readings) -> plates.Classes | None:
+def _classes(known: LoadedModel, one: Chosen, clean, readings) -> ClassMaps | None:
     if not known.labels:
         return None
     label = _label(one, clean)
-    return plates.Classes(
+    return ClassMaps(
         probability=readings["probability"][..., label],
         clean=clean["probability"][label],
         name=known.labels[label],

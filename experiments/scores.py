@@ -21,8 +21,7 @@ from experiments import judged
 from experiments.common import dataset, model, output
 from zf_jax import cli, convnet, io
 from zf_jax.errors import BadInput
-from zf_jax.figures import raster
-from zf_jax.figures import scores as plates
+from zf_jax.figures import raster, saliency_comparison
 from zf_jax.probes import saliency
 
 flags.adopt_module_key_flags(model)
@@ -83,8 +82,8 @@ def main() -> list[pathlib.Path]:
         groups.append(scored)
         if start == 0:
             few = slice(min(_SHOWN.value, _COUNT.value))
-            seen = plates.Seen(
-                raster.photograph(pixels[few], known.net.input),
+            seen = saliency_comparison.SaliencyMaps(
+                raster.denormalize(pixels[few], known.net.input),
                 {name: each[few] for name, each in regions.items()},
                 {name: maps[name][few] for name in judged.LOOKED},
                 [known.labels[label] for label in labels[few]],
@@ -95,12 +94,14 @@ def main() -> list[pathlib.Path]:
     print(
         f"{title}: mean +- standard error; pointing within {_TOLERANCE.value:g} pixels"
     )
-    print(plates.table(rows))
+    print(saliency_comparison.table(rows))
     curves = {
         kind: {name: scored[f"{kind} curve"].mean(0) for name, scored in found.items()}
         for kind in ("deletion", "insertion")
     }
-    picture = plates.plate(seen, curves, title=title, path=out / "scores.png")
+    picture = saliency_comparison.draw(
+        seen, curves, title=title, path=out / "scores.png"
+    )
     told = {"images": _COUNT.value, "tolerance": _TOLERANCE.value, "scores": rows}
     return [picture, io.save_json(out / "scores.json", told)]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from zf_jax import cli
 from zf_jax.data import crops, sources
-from zf_jax.figures import plates
+from zf_jax.figures import contact_sheet
 
 # How many images are searched for those of a class: a data set that is sorted by class
 # would be read whole.
@@ -40,7 +40,7 @@ def main(config: PreviewConfig) -> list[pathlib.Path]:
     source = sources.open_split(config.dataset, config.split, data_dir=config.data_dir)
     path = config.out / f"{source.name.replace('/', '-')}.png"
     title = f"{source.name}, {config.split}: {len(source.examples):,} images"
-    return [plates.contact(_rows(config, source), title=title, path=path)]
+    return [contact_sheet.draw(_rows(config, source), title=title, path=path)]
 
 
 def _rows(config: PreviewConfig, source: sources.Source) -> dict[str, list]:

@@ -90,7 +90,7 @@ def epochs(
         for report in reports:
             rows.append(report._asdict())
             _write_rows(workdir, rows)
-            curves.training(rows, workdir / CURVE)
+            curves.draw_training(rows, workdir / CURVE)
             yield rows[-1]
 
 

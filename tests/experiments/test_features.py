@@ -14,7 +14,7 @@ from tests.experiments.commands import (
     numbers_in,
 )
 from zf_jax import convnet
-from zf_jax.figures import plates
+from zf_jax.figures import feature_pages
 from zf_jax.training import checkpoint
 
 
@@ -90,7 +90,7 @@ def test_dead_maps_are_drawn_where_asked_for(
         kept.append((captions, shown))
         return path
 
-    monkeypatch.setattr(plates, "layer", keep)
+    monkeypatch.setattr(feature_pages, "draw", keep)
     ran = features(workdir, creatures_dir, tmp_path, "--maps=4,0,1", "--layers=layer5")
     ((captions, shown),) = kept
     assert captions[0] == "map 4"
@@ -141,7 +141,7 @@ def test_arrays_are_those_of_the_net(workdir, creatures_dir, tmp_path):
 
 
 def test_pages(workdir, creatures_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(plates, "a_page", lambda *_: 4)
+    monkeypatch.setattr(feature_pages, "maps_per_page", lambda *_: 4)
     ran = features(workdir, creatures_dir, tmp_path, "--maps=all", "--layers=layer6")
     names = [path.name for path in ran.written]
     pages = [f"layer6-{page}.png" for page in (1, 2, 3, 4)]

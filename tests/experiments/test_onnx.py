@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.experiments.commands import assert_one_line, assert_png, command, numbers_in
 from tests.pretrained import graphs
-from zf_jax.figures import plates
+from zf_jax.figures import feature_pages
 from zf_jax.training import checkpoint
 
 RNG = np.random.default_rng(5)
@@ -105,7 +105,9 @@ def test_features_of_a_trunk(here, tmp_path):
 def test_features_of_patterns_and_files(here, tmp_path, monkeypatch, images, count):
     titles = []
     monkeypatch.setattr(
-        plates, "layer", lambda *_, title, path, **__: titles.append(title) or path
+        feature_pages,
+        "draw",
+        lambda *_, title, path, **__: titles.append(title) or path,
     )
     ran = features(here, tmp_path, "--size=32", "--layers=conv1", images=images)
     assert ran.code == 0, ran.err
@@ -129,7 +131,7 @@ def test_features_of_classes(here, tmp_path, monkeypatch, named):
         captions[path.stem] = [each.split(",")[0] for each in caption]
         return path
 
-    monkeypatch.setattr(plates, "layer", kept)
+    monkeypatch.setattr(feature_pages, "draw", kept)
     labels = (f"--labels={here / 'names.txt'}",) if named else ()
     ran = features(here, tmp_path, *labels, net="dense")
     assert ran.code == 0, ran.err

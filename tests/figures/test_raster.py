@@ -8,18 +8,18 @@ from zf_jax.figures import raster
 from zf_jax.spec import Input
 
 
-def test_photograph_undoes_prepare():
+def test_denormalize_undoes_prepare():
     given = Input(4, mean=(10.0, 20.0, 30.0), scale=1 / 50)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
-    picture = raster.photograph(np.asarray(convnet.prepare(pixels, given)), given)
+    picture = raster.denormalize(np.asarray(convnet.prepare(pixels, given)), given)
     # float32 of numbers up to 255: 255 * 6e-8.
     np.testing.assert_allclose(picture * 255, pixels, atol=1e-4)
 
 
-def test_photograph_stays_within_0_and_1():
+def test_denormalize_stays_within_0_and_1():
     given = Input(2, mean=(0.0, 0.0, 0.0))
     images = np.array([-5.0, 0.0, 255.0, 300.0]).reshape(1, 2, 2, 1).repeat(3, 3)
-    picture = raster.photograph(images, given)
+    picture = raster.denormalize(images, given)
     np.testing.assert_array_equal(picture[0, ..., 0], [[0, 0], [1, 1]])
 
 
@@ -63,14 +63,7 @@ def test_stretch_of_one_pixel():
 @pytest.mark.parametrize(
     ("count", "columns", "shape"),
     # Pictures of 5 x 7 with a gap of one: rows * 6 - 1 by columns * 8 - 1.
-    [
-        (1, None, (5, 7)),
-        (4, None, (11, 15)),
-        (5, None, (11, 23)),
-        (9, None, (17, 23)),
-        (5, 5, (5, 39)),
-        (3, 2, (11, 15)),
-    ],
+    [(1, None, (5, 7)), (5, None, (11, 23)), (3, 2, (11, 15))],
 )
 def test_grid(count, columns, shape):
     pictures = np.random.default_rng(2).random((count, 5, 7, 3)) / 2

@@ -1,123 +1,78 @@
-"""Sheets of filters and controls; pages of fig. 2 and the words on them."""
-
-import json
+"""The sheets of first-layer filters, of controls, and of a data set's images."""
 
 import numpy as np
-import pytest
 
-from tests.figures.test_plates import assert_drawn, png
-from zf_jax import io
-from zf_jax.figures import plates, raster, sheets
+from tests.figures import pngs
+from zf_jax.figures import (
+    contact_sheet,
+    control_sheet,
+    filter_comparison,
+    filter_sheet,
+)
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("size", "maps"), [(3, 1), (7, 32), (11, 96)])
-def test_filters(tmp_path, size, maps):
-    kernel = RNG.normal(size=(size, size, 3, maps))
-    path = sheets.filters(kernel, title="filters", path=tmp_path / "filters.png")
-    assert_drawn(path, tmp_path)
+def test_filter_sheet(tmp_path):
+    kernel = RNG.normal(size=(7, 7, 3, 32))
+    path = filter_sheet.draw(kernel, title="filters", path=tmp_path / "filters.png")
+    pngs.assert_drawn(path, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("units", "size", "controls"),
-    [(1, (5, 5), 1), (16, (30, 20), 4), (3, (150, 150), 9)],
-)
-def test_controls(tmp_path, units, size, controls):
-    shape = (units, *size, 3)
-    columns = {
-        f"control {i}\nof two lines": RNG.normal(size=shape) for i in range(controls)
-    }
+def test_a_shared_scale_shows_which_filter_dominates():
+    # Two filters of one picture, one ten times as large.
+    kernel = np.stack([np.ones((5, 5, 3)), 10 * np.ones((5, 5, 3))], axis=-1)
+    own, shared = (
+        filter_sheet.filter_grid(kernel, shared_scale=each)[0, [0, -1], 0]
+        for each in (False, True)
+    )
+    np.testing.assert_allclose(own, [1, 1])
+    # By hand: grey is 0.5, and a tenth of the way to white.
+    np.testing.assert_allclose(shared, [0.55, 1])
+
+
+def first_layer(name, size, filters, stride, kernel_scale=1.0):
+    kernel = kernel_scale * RNG.normal(size=(size, size, 3, filters))
+    rms, aliased = RNG.random(filters) * 0.3, RNG.random(filters)
+    bands = 0.2, 0.5, 0.3
+    return filter_comparison.FirstLayer(
+        name, kernel, (stride,) * 2, rms, bands, aliased
+    )
+
+
+def test_filter_comparison(tmp_path):
+    # One net has a single filter, one is dead.
+    nets = [first_layer("live", 11, 1, 4), first_layer("dead", 7, 32, 2, 0)]
+    path = filter_comparison.draw(
+        nets,
+        bands=("above 8", "8 to 4", "below 4"),
+        white_noise=(0.05, 0.15, 0.8),
+        rms_limit=0.1,
+        path=tmp_path / "filters.png",
+    )
+    pngs.assert_drawn(path, tmp_path)
+
+
+def test_control_sheet(tmp_path):
+    shape = (3, 30, 20, 3)
+    projections = {f"control {i}\nin two lines": RNG.normal(size=shape) for i in (0, 1)}
     # One that is silent.
-    columns["control 0\nof two lines"][0] = 0
-    path = sheets.controls(
+    projections["control 0\nin two lines"][0] = 0
+    path = control_sheet.draw(
         RNG.random(shape),
-        columns,
-        [f"map {i}" for i in range(units)],
+        projections,
+        [f"map {i}" for i in range(3)],
         title="a projection and its controls",
         path=tmp_path / "controls.png",
     )
-    assert_drawn(path, tmp_path)
+    pngs.assert_drawn(path, tmp_path)
 
 
-def test_a_silent_map_has_an_empty_place(tmp_path):
-    patches = RNG.random((2, 9, 7, 7, 3))
-    shown = np.array([[True] * 9, [False] * 9])
-    path = plates.layer(
-        patches,
-        patches - 0.5,
-        ["map 0", "map 1"],
-        title="one is dead",
-        path=tmp_path / "it.png",
-        shown=shown,
-    )
-    picture = assert_drawn(path, tmp_path)
-    left, right = np.split(picture[60:-10], 2, axis=1)
-    # Grey letters on one light grey, beside a picture of everything.
-    assert left.std() > 40
-    grey = np.rint(255 * 0.95)
-    assert (right == grey).mean() > 0.7
-
-
-@pytest.mark.parametrize(
-    ("size", "k"),
-    [((7, 7), 9), ((64, 64), 9), ((139, 139), 9), ((224, 224), 9), ((3, 3), 1)],
-)
-def test_a_page_is_not_too_large(tmp_path, size, k):
-    count = plates.a_page(size, k)
-    patches = np.zeros((count, k, *size, 3), np.float32)
-    path = plates.layer(
-        patches, patches, ["map"] * count, title="a page", path=tmp_path / "it.png"
-    )
-    height, width = png(path).shape[:2]
-    assert max(height, width) < 8000
-    assert count >= 16
-
-
-def test_a_long_title_fits_one_map(tmp_path):
-    patches = RNG.random((1, 9, 64, 64, 3))
-    path = plates.layer(
-        patches, patches, ["map"], title="a title " * 20, path=tmp_path / "it.png"
-    )
-    # Nothing touches the borders.
-    picture = png(path)
-    assert picture.shape[1] > 700
-    assert np.all(picture[:, :4] == 255)
-    assert np.all(picture[:, -4:] == 255)
-
-
-def test_words_shrink_to_their_room():
-    sheet = np.full((40, 300, 3), 255, np.uint8)
-
-    def extent(room):
-        words = [raster.Words("some words of a caption", 150, 20, room, 16)]
-        columns = np.flatnonzero((raster.write(sheet, words) < 255).any(axis=(0, 2)))
-        return columns.max() - columns.min()
-
-    assert extent(300) == pytest.approx(
-        raster.width("some words of a caption", 16), abs=4
-    )
-    assert extent(120) <= 120
-
-
-def test_rows_of_a_contact_sheet_of_several_sizes(tmp_path):
-    rows = {"layer1": RNG.random((3, 7, 7, 3)), "layer2": RNG.random((2, 19, 19, 3))}
-    path = plates.contact(rows, title="first maps", path=tmp_path / "sheet.png")
-    assert_drawn(path, tmp_path)
-
-
-def test_json(tmp_path):
-    path = io.save_json(tmp_path / "new" / "it.json", {"a": [1, None]})
-    assert json.loads(path.read_text()) == {"a": [1, None]}
-    with pytest.raises(ValueError, match="JSON"):
-        io.save_json(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": [1, None]}
-
-
-def test_large_arrays(tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "_LARGE", 100)
-    large = np.zeros(1000)
-    path = io.save_arrays(tmp_path / "it.npz", large=large)
-    assert path.stat().st_size > large.nbytes
-    with np.load(path) as read:
-        np.testing.assert_array_equal(read["large"], large)
+def test_contact_sheet(tmp_path):
+    rows = {
+        "cat": list(RNG.random((4, 16, 16, 3))),
+        "dog": list(RNG.random((2, 9, 9, 3))),
+        "none of these": [],
+    }
+    path = contact_sheet.draw(rows, title="a sheet", path=tmp_path / "sheet.png")
+    pngs.assert_drawn(path, tmp_path)

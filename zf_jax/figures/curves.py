@@ -1,4 +1,4 @@
-"""Curves over training."""
+"""Curves over training (loss, accuracy) and of transfer (fig. 9, Table 7)."""
 
 import pathlib
 
@@ -7,28 +7,25 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from zf_jax import io
 
+_LOSS = {"train_loss": "training", "loss": "validation"}
+_ACCURACY = {
+    "train_top1": "training, top-1",
+    "top1": "validation, top-1",
+    "top5": "validation, top-5",
+}
 
-def training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
-    """Loss and accuracy by epoch.
+
+def draw_training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
+    """Draws loss and accuracy by epoch.
 
     Args:
-      rows: one a epoch, as `loop.Report._asdict()` gives them.
+      rows: one an epoch, as `loop.Report._asdict()` gives them.
       path: of the PNG.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
-    for axes, names in (
-        (loss, {"train_loss": "training", "loss": "validation"}),
-        (
-            accuracy,
-            {
-                "train_top1": "training, top-1",
-                "top1": "validation, top-1",
-                "top5": "validation, top-5",
-            },
-        ),
-    ):
+    for axes, names in ((loss, _LOSS), (accuracy, _ACCURACY)):
         for name, label in names.items():
             axes.plot(epochs, [row[name] for row in rows], marker=".", label=label)
         axes.set_xlabel("epoch")
@@ -42,7 +39,7 @@ def training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
     return io.save(figure, path)
 
 
-def transfer(
+def draw_transfer(
     by_layer: dict[str, dict[str, tuple[float, float]]],
     by_images: dict[str, dict[int, tuple[float, float]]],
     *,
@@ -51,13 +48,13 @@ def transfer(
     title: str,
     path: pathlib.Path,
 ) -> pathlib.Path:
-    """Accuracy by layer (Table 7) and by the images learned from (fig. 9).
+    """Draws accuracy by layer (Table 7) and by number of training images (fig. 9).
 
     Args:
-      by_layer: of each classifier, by layer, mean and deviation over folds, percent; no
-        bar where that is NaN.
-      by_images: of each curve, by images a class, the same.
-      images: a class, that `by_layer` learned from.
+      by_layer: by classifier and layer, mean and standard deviation over folds in
+        percent; a standard deviation of NaN draws no bar.
+      by_images: the same by curve and by training images a class.
+      images: training images a class of `by_layer`.
       chance: accuracy of a guess, percent.
       title: of the figure.
       path: of the PNG.
@@ -68,15 +65,9 @@ def transfer(
     for axes, curves in ((left, by_layer), (right, by_images)):
         for name, curve in curves.items():
             means, deviations = zip(*curve.values(), strict=True)
-            line = "--" if name.startswith("paper") else "-"
+            style = {"ls": "--" if name.startswith("paper") else "-", "marker": "."}
             axes.errorbar(
-                list(curve),
-                means,
-                deviations,
-                marker=".",
-                capsize=2,
-                ls=line,
-                label=name,
+                list(curve), means, deviations, capsize=2, label=name, **style
             )
         axes.axhline(chance, color="0.6", lw=1, ls=":", label="chance")
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Fig. 4: how what excites a map most changes over training."""
+"""Fig. 4: how the strongest projection of a feature map changes over training."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,54 +11,54 @@ from matplotlib.patches import Rectangle
 from zf_jax import io
 from zf_jax.figures import raster
 
-_MARK = "tab:orange"
+_FRAME_COLOUR = "tab:orange"
 _LEGEND = (
     "above: epochs; framed: another image than in the column before; white: silent; "
-    "each picture in its own contrast\n"
-    "below: how near the last winners' projections have come to those of the last "
-    "epoch (mean cosine)"
+    "each picture is scaled by itself\n"
+    "below: cosine of the projection of the last epoch's image at that epoch and at "
+    "the last, mean over the maps"
 )
-# Of a cell, on each side.
-_GAP = 0.04
+# White on each side of a picture, as a share of its cell.
+_MARGIN = 0.04
 # Inches.
 _WIDEST = 15
 
 
 class Block(NamedTuple):
-    """Some maps of a layer, a row each, over training, a column an epoch.
+    """M maps of a layer over E epochs, a row a map and a column an epoch.
 
     Attributes:
       name: of the layer.
       rows: names of the maps.
-      projections: [M, E, h, w, 3] signed, each of the map's strongest activation.
-      winners: [M, E] int, the image it is in; -1 where the map is silent.
-      cosines: [M, E], as the function of that name gives them.
+      projections: [M, E, h, w, 3] signed, of the map's strongest activation.
+      images: [M, E] int, the image of that activation; -1 where the map is silent.
+      cosines: [M, E], as `cosine_to_last` gives them.
     """
 
     name: str
     rows: Sequence[str]
     projections: np.ndarray
-    winners: np.ndarray
+    images: np.ndarray
     cosines: np.ndarray
 
     def rows_from(self, start: int, count: int) -> "Block":
-        """Some of the rows; the cosines, drawn as their mean, stay those of all."""
+        """Some of the rows; `cosines`, drawn as a mean, stay those of all rows."""
         some = slice(start, start + count)
         return self._replace(
             rows=self.rows[some],
             projections=self.projections[some],
-            winners=self.winners[some],
+            images=self.images[some],
         )
 
 
-def cosines(projections: np.ndarray) -> np.ndarray:
-    """How near a unit's projection has come to what it is in the end.
+def cosine_to_last(projections: np.ndarray) -> np.ndarray:
+    """How similar a unit's projection is to its projection at the last epoch.
 
     Not in the paper, whose fig. 4 mixes two changes, of the features and of the images
-    that win: here the image and the place are the last epoch's in every column.
+    that win: here the image and the position are the last epoch's in every column.
 
     Args:
-      projections: [M, E, h, w, 3], of one unit and image a row.
+      projections: [M, E, h, w, 3], a row of one unit and image.
 
     Returns:
       [M, E], the cosine to the last column; 0 where one of the two is zero.
@@ -69,38 +69,39 @@ def cosines(projections: np.ndarray) -> np.ndarray:
     return (flat * flat[:, -1:]).sum(axis=-1) / np.where(both > 0, both, 1)
 
 
-def jumps(winners: np.ndarray) -> np.ndarray:
-    """[M, E] bool: where another image wins than in the column before; -1 is none."""
-    changed = np.zeros(winners.shape, bool)
-    changed[:, 1:] = winners[:, 1:] != winners[:, :-1]
-    return changed & (winners >= 0)
+def image_changes(images: np.ndarray) -> np.ndarray:
+    """[M, E] bool: where the image is another than in the column before; -1 is none."""
+    changed = np.zeros(images.shape, bool)
+    changed[:, 1:] = images[:, 1:] != images[:, :-1]
+    return changed & (images >= 0)
 
 
-def plate(
+def draw(
     blocks: Sequence[Block],
     epochs: Sequence[int],
     *,
     title: str,
     path: pathlib.Path,
 ) -> pathlib.Path:
-    """The blocks, several side by side where they fit; a frame where the image jumped.
+    """Draws the blocks, several side by side where they fit.
 
-    A map that is silent after an epoch leaves its place white. Not in the paper, which
-    says no more than that the contrast is enhanced: every picture is stretched by
-    itself (`raster.stretch`), so its contrast does not tell how strong the map is.
+    A picture is framed where its image changed, and left out where the map is silent.
+    Not in the paper, which only says that the contrast is enhanced: every picture is
+    stretched by itself (`raster.stretch`), so it does not tell how strong the map is.
     """
     cell = 0.8 if len(blocks) == 1 else 0.5
-    across = cell * len(epochs) + 0.9
-    columns = max(1, min(len(blocks), 4, int(_WIDEST / across)))
+    width = cell * len(epochs) + 0.9
+    columns = max(1, min(len(blocks), 4, int(_WIDEST / width)))
     lines = [blocks[i : i + columns] for i in range(0, len(blocks), columns)]
     heights = [cell * max(len(b.rows) for b in line) + 0.55 for line in lines]
     figure = Figure(
-        figsize=(max(5, across * columns), sum(heights) + 0.9), layout="constrained"
+        figsize=(max(5, width * columns), sum(heights) + 0.9), layout="constrained"
     )
     axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
     axes = np.ravel(axes)
     for axis, block in zip(axes, blocks, strict=False):
-        _draw(axis, block, epochs)
+        _draw_pictures(axis, block)
+        _draw_labels(axis, block, epochs)
     for axis in axes[len(blocks) :]:
         axis.axis("off")
     figure.suptitle(title, fontsize=10)
@@ -108,23 +109,26 @@ def plate(
     return io.save(figure, path, dpi=120)
 
 
-def _draw(axis, block: Block, epochs: Sequence[int]) -> None:
-    """A cell of one by one for each picture, whatever its size in pixels."""
-    count, length, height, width = block.projections.shape[:4]
-    jumped = jumps(block.winners)
-    for row, pictures in enumerate(block.projections):
-        for column, picture in enumerate(raster.stretch(pictures)):
-            if block.winners[row, column] < 0:
+def _draw_pictures(axis, block: Block) -> None:
+    """Each picture fills a cell of 1 by 1, whatever its size in pixels."""
+    changed = image_changes(block.images)
+    for row, projections in enumerate(block.projections):
+        for column, picture in enumerate(raster.stretch(projections)):
+            if block.images[row, column] < 0:
                 continue
-            left, top = column + _GAP, row + _GAP
-            right, bottom = column + 1 - _GAP, row + 1 - _GAP
-            axis.imshow(
-                picture, extent=(left, right, bottom, top), interpolation="auto"
-            )
-            if jumped[row, column]:
+            left, top = column + _MARGIN, row + _MARGIN
+            right, bottom = column + 1 - _MARGIN, row + 1 - _MARGIN
+            extent = (left, right, bottom, top)
+            axis.imshow(picture, extent=extent, interpolation="auto")
+            if changed[row, column]:
                 size = right - left, bottom - top
-                style = {"fill": False, "edgecolor": _MARK, "lw": 1.3}
+                style = {"fill": False, "edgecolor": _FRAME_COLOUR, "lw": 1.3}
                 axis.add_patch(Rectangle((left, top), *size, **style))
+
+
+def _draw_labels(axis, block: Block, epochs: Sequence[int]) -> None:
+    """Epochs above the columns, mean cosines below, names of the maps on the left."""
+    count, length, height, width = block.projections.shape[:4]
     axis.set(
         xlim=(0, length),
         ylim=(count, 0),
@@ -133,9 +137,9 @@ def _draw(axis, block: Block, epochs: Sequence[int]) -> None:
         xticks=np.arange(length) + 0.5,
         yticks=np.arange(count) + 0.5,
     )
-    # A map that is silent in the end comes near to nothing.
-    near = block.cosines[block.cosines[:, -1] > 0]
-    means = [f"{each:.2f}" for each in near.mean(axis=0)] if len(near) else []
+    # A map that is silent at the last epoch has no projection to compare with.
+    cosines = block.cosines[block.cosines[:, -1] > 0]
+    means = [f"{each:.2f}" for each in cosines.mean(axis=0)] if len(cosines) else []
     axis.set_xticklabels(means or [""] * length)
     axis.set_yticklabels(block.rows)
     above = axis.secondary_xaxis("top")

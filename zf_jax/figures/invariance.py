@@ -1,4 +1,4 @@
-"""Fig. 5: how features and the class's probability change as images are moved."""
+"""Fig. 5: how features and the class's probability change as images are warped."""
 
 import pathlib
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from matplotlib.ticker import MaxNLocator
 from zf_jax import io
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
-_STYLES = ("-", "--", ":", "-.")
-# Between pictures, of their height and width.
+_DASHES = ("-", "--", ":", "-.")
+# White between pictures, as a share of their height and width.
 _GAP = 0.08
 
 
-class Row(NamedTuple):
-    """A kind of warp: N images under A amounts of it.
+class WarpRow(NamedTuple):
+    """One type of warp: N images under A amounts of it.
 
     Attributes:
-      name: with the unit of the amounts.
+      name: of the warp, with the unit of the amounts.
       amounts: [A], ascending.
-      shown: [S], those of the pictures.
+      shown: [S], the amounts of the pictures.
       pictures: [N, S, h, w, 3] in 0..1.
-      curves: for each panel [N + M, A]: those of the pictures, then M others, of which
-        only the median and quartiles are drawn.
+      curves: for each panel [N + M, A]: of the N images, then of M others, of which
+        only the median and the quartiles are drawn.
     """
 
     name: str
@@ -36,27 +36,28 @@ class Row(NamedTuple):
     curves: Sequence[np.ndarray]
 
 
-def plate(
-    rows: Sequence[Row],
+def draw(
+    rows: Sequence[WarpRow],
     panels: Sequence[str],
     names: Sequence[str],
     *,
     title: str,
     path: pathlib.Path,
 ) -> pathlib.Path:
-    """The pictures, then the panels; an image's curves have the colour of its frame.
+    """Draws a row a warp: the pictures, then the panels of curves.
 
-    A panel is on one scale in all rows, from 0 up.
+    An image's curves have the colour of its frame. A panel has the same scale, from 0
+    up, in all rows.
 
     Args:
-      rows: one a kind of warp, with as many curves as there are panels.
-      panels: their titles.
-      names: of the images.
-      title: of the plate.
+      rows: one a warp, with as many curves as there are panels.
+      panels: titles of the panels.
+      names: of the N images.
+      title: of the figure.
       path: of the PNG.
     """
     count, shown, height, width = rows[0].pictures.shape[:4]
-    # As high as a panel, and as wide as its pictures are then.
+    # The pictures are as high as a panel; this is their width, in heights.
     wide = shown * width / (count * height)
     figure = Figure(
         figsize=(3.2 * (wide + 1.15 * len(panels)), 3.1 * len(rows) + 0.8),
@@ -69,14 +70,14 @@ def plate(
         width_ratios=[wide] + [1.15] * len(panels),
     )
     for line, row in zip(axes, rows, strict=True):
-        _pictures(line[0], row)
+        _draw_pictures(line[0], row)
         for axis, curves in zip(line[1:], row.curves, strict=True):
-            _curves(axis, row, curves, names)
+            _draw_curves(axis, row, curves, names)
     for column, name in zip(axes.T[1:], panels, strict=True):
         column[0].set_title(name, fontsize=10)
         top = max(axis.dataLim.y1 for axis in column)
         for axis in column:
-            # Where nothing changes, or is a number, too.
+            # Curves may all be 0, or NaN.
             axis.set_ylim(0, 1.03 * top if top > 0 else 1)
     figure.legend(
         *axes[0, 1].get_legend_handles_labels(),
@@ -90,13 +91,13 @@ def plate(
 
 
 def _style(index: int) -> dict:
-    """Colour and dashes that tell an image from the others, up to twenty."""
+    """The colour and dashes of an image; twenty images differ."""
     dashes, colour = divmod(index, len(_COLOURS))
-    return {"color": _COLOURS[colour], "ls": _STYLES[dashes % len(_STYLES)]}
+    return {"color": _COLOURS[colour], "ls": _DASHES[dashes % len(_DASHES)]}
 
 
-def _pictures(axis, row: Row) -> None:
-    """A line for each image, a column for each amount shown."""
+def _draw_pictures(axis, row: WarpRow) -> None:
+    """A line an image, a column an amount."""
     count, shown, height, width = row.pictures.shape[:4]
     for line, pictures in enumerate(row.pictures):
         style = _style(line)
@@ -120,7 +121,7 @@ def _pictures(axis, row: Row) -> None:
     axis.tick_params(length=0, labelsize=8)
 
 
-def _curves(axis, row: Row, curves: np.ndarray, names: Sequence[str]) -> None:
+def _draw_curves(axis, row: WarpRow, curves: np.ndarray, names: Sequence[str]) -> None:
     own, others = np.split(curves, [len(names)])
     others = others[np.isfinite(others).all(axis=1)]
     if len(others):
@@ -133,7 +134,7 @@ def _curves(axis, row: Row, curves: np.ndarray, names: Sequence[str]) -> None:
         axis.plot(row.amounts, middle, lw=2, color="black", label="their median")
     axis.set_xlim(row.amounts[0], row.amounts[-1])
     axis.set_xlabel(row.name)
-    # Degrees in parts of a turn.
+    # Degrees: ticks at parts of a turn.
     turn = {"steps": [1, 1.5, 3, 4.5, 9, 10]} if np.ptp(row.amounts) > 180 else {}
     axis.xaxis.set_major_locator(MaxNLocator(nbins=8, **turn))
     axis.tick_params(labelsize=8)

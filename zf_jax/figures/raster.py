@@ -1,27 +1,31 @@
-"""Arrays to pictures: pixels, projections, grids. Pictures are [h, w, 3] in 0..1."""
+"""Arrays to pictures ([h, w, 3], values in 0..1): images, signed maps, grids."""
 
-import functools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from skimage import util
 
 from zf_jax.spec import Input
 
 
-def photograph(images: np.ndarray, given: Input) -> np.ndarray:
-    """Images as the net takes them ([..., 3] float), back to pictures."""
+def denormalize(images: np.ndarray, given: Input) -> np.ndarray:
+    """Undoes the net's preprocessing.
+
+    Args:
+      images: [..., C] float, (pixels - mean) * scale.
+      given: the net's input, which holds the mean and the scale.
+
+    Returns:
+      [..., C] in 0..1; what lies outside is clipped.
+    """
     return np.clip((images / np.array(given.scale) + np.array(given.mean)) / 255, 0, 1)
 
 
 def stretch(projections: np.ndarray) -> np.ndarray:
-    """Signed projections [N, h, w, 3] to pictures, zero in the middle of the scale.
+    """Signed projections [N, h, w, 3] to pictures with zero at 0.5.
 
-    Each is scaled by its own 99.5th percentile of magnitudes.
-    Not in the paper, which leaves the display open (fig. 4: contrast enhanced).
+    Each projection is divided by the 99.5th percentile of its own magnitudes.
+    Not in the paper: it leaves the display open (fig. 4 says "contrast enhanced").
     """
     size = np.abs(projections).reshape(len(projections), -1)
     top = np.percentile(size, 99.5, axis=1) if size.size else size
@@ -30,45 +34,26 @@ def stretch(projections: np.ndarray) -> np.ndarray:
     return np.clip(0.5 + 0.5 * projections / top, 0, 1)
 
 
+def gap(height: int) -> int:
+    """The pixels that `grid` leaves white between pictures of this height."""
+    return max(1, height // 24)
+
+
 def grid(pictures: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Pictures [N, h, w, 3] side by side, row by row, with white gaps."""
-    count, height, width, _ = pictures.shape
-    gap = max(1, height // 24)
+    """Pictures [N, h, w, 3] in one picture, row by row, with white gaps.
+
+    The grid is as square as it can be where `columns` is not given.
+    """
+    count, height = pictures.shape[:2]
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3))
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        top, left = row * (height + gap), column * (width + gap)
-        sheet[top : top + height, left : left + width] = picture
-    return sheet
-
-
-class Words(NamedTuple):
-    """What to write: around (column, row) pixels, at most `room` of them wide."""
-
-    text: str
-    column: float
-    row: float
-    room: float
-    size: int
-
-
-def write(sheet: np.ndarray, words: Sequence[Words]) -> np.ndarray:
-    """A sheet [h, w, 3] uint8 with words; what is too wide for its room is smaller."""
-    picture = Image.fromarray(sheet)
-    pen = ImageDraw.Draw(picture)
-    for text, column, row, room, size in words:
-        size = max(7, int(size * min(1, room / max(1, width(text, size)))))
-        pen.text((column, row), text, fill="black", font=_font(size), anchor="mm")
-    return np.asarray(picture)
-
-
-def width(text: str, size: int) -> float:
-    """Of written words, pixels."""
-    return _font(size).getlength(text)
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
+    between = gap(height)
+    sheet = util.montage(
+        pictures,
+        fill=(1, 1, 1),
+        padding_width=between,
+        grid_shape=(rows, columns),
+        channel_axis=-1,
+    )
+    # montage also pads the border.
+    return sheet[between:-between, between:-between]
