@@ -17,7 +17,6 @@ from tests.transforms import third_party_nets
 from tests.transforms.third_party_nets import STRANGERS, conv
 from zf_jax import convnet, layers, spec
 from zf_jax.probes import model_fn, occluder_grid, occlusion, occlusion_engine
-from zf_jax.transforms import costs
 
 # One of the four: less to compile. What four do is tested by itself.
 ONE = jax.devices()[:1]
@@ -395,38 +394,11 @@ def test_random_nets(data, net, seed, chunk):
         assert_incremental(_make_net(steps, seed), normal(*shape), fill, places, chunk)
 
 
-# Groups of places, planned apart where that is worth compiling: here, always.
-@pytest.mark.parametrize("method", ["sweep", "explain"])
-def test_places_in_groups(method, quick, always, monkeypatch):
-    kernels = normal(3, 3, 3, 6), normal(3, 3, 6, 6)
-
-    def read(images):
-        x = jax.nn.relu(conv(images, kernels[0], 2))
-        return conv(x, kernels[1], 2)
-
-    image, given = normal(33, 26, 3), {"side": (5, 4), "stride": (7, 5), "devices": ONE}
-    together = occlusion.explain(read, image, **given)
-    occlusion_engine.plan.cache_clear()
-    monkeypatch.setattr(costs, "_WORTH", {"cpu": 0.0})
-    found = occlusion.explain(read, image, **given)
-    assert together.groups == 1 < found.groups
-    # 5 rows and 6 columns of places, whatever the groups.
-    assert together.places == found.places == 30
-    if method == "explain":
-        assert found.speed_up > together.speed_up
-    else:
-        got = occlusion.sweep(read, image, **given)
-        assert_same(got, occlusion.sweep(read, image, method="full", **given))
-    occlusion_engine.plan.cache_clear()
-
-
-def test_many_images_fills_and_leaves_in_groups(quick, monkeypatch):
-    monkeypatch.setattr(costs, "_WORTH", {"cpu": 0.0})
+def test_many_images_fills_and_leaves(quick):
     read, images = third_party_nets.mobile(), normal(2, 23, 30, 3)
     fills = normal(2, 23, 30, 3, seed=1)
     given = {"side": 5, "stride": (9, 12), "fill": fills, "devices": ONE}
     got = occlusion.sweep(read, images, batch_size=2, **given)
-    assert occlusion.explain(read, images, side=5, stride=(9, 12)).groups > 1
     assert_same(got, occlusion.sweep(read, images, method="full", **given))
 
 

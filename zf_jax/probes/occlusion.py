@@ -133,7 +133,7 @@ def explain(
     program = model_fn.prepare(read, 1, shape, dtype)
     devices = tuple(devices or jax.local_devices())
     planned = _planned(program, shape, dtype, squares, devices)
-    return cost_report.cost_report(planned.traced, planned.groups, planned.plans)
+    return cost_report.cost_report(*planned)
 
 
 def _planned(program, shape, dtype, squares: Grid, devices) -> occlusion_engine.Planned:

@@ -33,31 +33,15 @@ Devices = tuple[jax.Device, ...]
 
 
 class Planned(NamedTuple):
-    """How a function is swept incrementally.
-
-    Attributes:
-      traced: the function.
-      groups: numbers of the places, row by row, that are swept together.
-      plans: of each group.
-    """
+    """A function, and what the occluder changes in it."""
 
     traced: TracedFunction
-    groups: list[np.ndarray]
-    plans: list[Plan]
-
-    @property
-    def cost(self) -> float:
-        """Of all places, in multiply-adds."""
-        return sum(
-            len(group) * costs.of_plan(plan)
-            for group, plan in zip(self.groups, self.plans, strict=True)
-        )
+    plan: Plan
 
     @property
     def gain(self) -> float:
         """How many times less there is to do than from the pixels up."""
-        count = sum(map(len, self.groups))
-        return count * costs.of_function(self.traced) / (self.cost or 1)
+        return costs.of_function(self.traced) / (costs.of_plan(self.plan) or 1)
 
 
 @functools.lru_cache(maxsize=32)
@@ -67,18 +51,14 @@ def plan(apply, weights, shape, dtype, squares: Grid, platform: str) -> Planned:
     Args:
       apply: (weights, images) -> pytree, for one image.
       weights: shapes and dtypes, a tuple.
-      shape: of an image, (rows, columns, colours).
+      shape: of an image, (rows, columns, channels).
       dtype: of an image.
-      squares: the places.
+      squares: the occluder's positions.
       platform: of the devices.
     """
     traced = jaxpr.trace(apply, weights, shape, dtype)
     rows, columns = squares.covered(shape[:2])
-    groups = costs.groups(Plan(traced, rows, columns, platform), platform)
-    plans = [
-        Plan(traced, rows.at(places), columns.at(places), platform) for places in groups
-    ]
-    return Planned(traced, groups, plans)
+    return Planned(traced, Plan(traced, rows, columns, platform))
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
@@ -102,12 +82,10 @@ def incremental(
     shape, platform = images.shape[1:], devices[0].platform
     abstract = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights)
     planned = plan(apply, abstract, shape, images.dtype, squares, platform)
-    order = np.argsort(np.concatenate(planned.groups))
 
     def sweep(image, fill):
         clean = planned.traced.values(weights, image[None])
-        parts = [_windows(each, clean, fill, chunk, devices) for each in planned.plans]
-        leaves = [jnp.concatenate(leaves)[order] for leaves in zip(*parts, strict=True)]
+        leaves = _incremental(planned.plan, clean, fill, chunk, devices)
         results = planned.traced.results
         return leaves, [jaxpr.value_of(atom, clean)[0] for atom in results]
 
@@ -115,26 +93,26 @@ def incremental(
     return [_on_grid(leaf, squares) for leaf in readings], clean
 
 
-def _windows(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
-    """The leaves of all places of a plan, [T, ...]."""
-    kept, total = plan.keep(clean), math.ceil(len(plan.numbers) / len(devices))
-    behind = _fitting(costs.largest_behind(plan), devices)
-    chunk = chunk or min(behind, _fitting(costs.largest(plan), devices))
+def _incremental(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
+    """The leaves at all positions of a plan, [T, ...]."""
+    prepared, total = plan.prepare(clean), math.ceil(plan.positions / len(devices))
+    dense = _fitting(costs.peak_bytes_dense(plan), devices)
+    chunk = chunk or min(dense, _fitting(costs.peak_bytes_windowed(plan), devices))
     chunk = even(chunk, total)
     chunks = math.ceil(total / chunk)
-    together = even(max(1, min(_BLOCK, behind) // chunk), chunks)
+    together = even(max(1, min(_BLOCK, dense) // chunk), chunks)
 
-    def block(numbers):
-        numbers = numbers.reshape(together, chunk, -1)
-        windows = jax.vmap(lambda place: plan.windows(clean, kept, place, fill))
-        seam = jax.tree.map(_flat, lax.map(windows, numbers))
-        rest = jax.vmap(
-            lambda values: plan.rest(clean, kept, values), axis_size=together * chunk
+    def block(offsets):
+        offsets = offsets.reshape(together, chunk, -1)
+        windowed = jax.vmap(lambda each: plan.windowed(clean, prepared, each, fill))
+        live = jax.tree.map(_flat, lax.map(windowed, offsets))
+        dense = jax.vmap(
+            lambda values: plan.dense(clean, prepared, values),
+            axis_size=together * chunk,
         )
-        leaves = rest(seam)
-        return [leaf[:, 0] for leaf in leaves]
+        return [leaf[:, 0] for leaf in dense(live)]
 
-    return _over(block, plan.numbers, together * chunk, devices)
+    return _over(block, plan.offsets, together * chunk, devices)
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
@@ -213,7 +191,7 @@ def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:
     """How many places fit the budget from the pixels up."""
     traced = jaxpr.trace(apply, weights, shape, dtype)
     # Filters from the pixels up do best by a few images, not by one.
-    return _fitting(costs.largest_value(traced) // 3, devices)
+    return _fitting(costs.peak_bytes(traced) // 3, devices)
 
 
 def _fitting(largest: int, devices: Devices) -> int:

@@ -73,7 +73,8 @@ class Plan:
 
     Attributes:
       steps: the operations that change.
-      numbers: [T, n] int32, what `windows` needs to know of each place.
+      positions: T, of the patch.
+      offsets: [T, n] int32, what `windowed` needs to know of each place.
     """
 
     def __init__(
@@ -115,10 +116,10 @@ class Plan:
         self._live = self._find_live()
         self._seam = [self.whole(atom) for atom in self._live]
         self._results = [self.whole(atom) for atom in traced.results]
-        count = len(rows.low)
-        self.numbers = np.zeros((count, 0), np.int32)
+        self.positions = len(rows.low)
+        self.offsets = np.zeros((self.positions, 0), np.int32)
         if self._numbers:
-            self.numbers = np.stack(self._numbers, axis=1).astype(np.int32)
+            self.offsets = np.stack(self._numbers, axis=1).astype(np.int32)
 
     def _find_live(self) -> list:
         """The variables that the steps behind the windows, or the results, need."""
@@ -131,39 +132,39 @@ class Plan:
 
     @property
     def live(self) -> list:
-        """The variables that `windows` gives and `rest` goes on from."""
+        """The variables that `windowed` gives and `dense` goes on from."""
         return self._live
 
     @property
-    def behind(self) -> list[Step]:
-        """The steps that `rest` does."""
+    def dense_steps(self) -> list[Step]:
+        """The steps that `dense` does."""
         return self.steps[self._split :]
 
     # Running.
 
-    def keep(self, clean: dict) -> list:
+    def prepare(self, clean: dict) -> list:
         """What the places read of the clean values, padded and prepared once."""
         return [keeper(clean) for keeper in self._keepers]
 
-    def windows(self, clean, kept, place: jax.Array, fill: jax.Array) -> list:
+    def windowed(self, clean, kept, place: jax.Array, fill: jax.Array) -> list:
         """As far as windows reach, at one place.
 
         Args:
           clean: values of the clean image by variable.
-          kept: from `keep`.
-          place: [n], a row of `numbers`.
+          kept: from `prepare`.
+          place: [n], a row of `offsets`.
           fill: [1, H, W, C], what the patch shows of it at its place, or [1, 1, 1, C].
 
         Returns:
-          what `rest` goes on from, [1, ...] arrays.
+          what `dense` goes on from, [1, ...] arrays.
         """
         run = Evaluation(clean, kept, place, {}, {})
         run.values[self._program.image] = self._begin(run, fill)
         self._do(run, self.steps[: self._split])
         return [get(run) for get in self._seam]
 
-    def rest(self, clean, kept, values: list) -> list:
-        """The function's leaves at one place, from what `windows` gives."""
+    def dense(self, clean, kept, values: list) -> list:
+        """The function's leaves at one place, from what `windowed` gives."""
         run = Evaluation(
             clean, kept, None, dict(zip(self._live, values, strict=True)), {}
         )
