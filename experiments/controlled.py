@@ -57,7 +57,7 @@ def draw(
         data,
         topk.TopK(*(part[:, :1] for part in best)),
         layer=layer,
-        maps=maps,
+        channels=maps,
         rule=known.rule,
     )
     patches, true = (part[:, 0] for part in project())

@@ -49,7 +49,8 @@ def main() -> list[pathlib.Path]:
     chosen = parted.choose(known)
     rng, shape = np.random.default_rng(_SEED.value), chosen.images[0].shape[:2]
     drawn = [
-        correspondence.places(own, shape, _PLACES.value, rng) for own in chosen.boxes
+        correspondence.random_boxes(own, shape, _PLACES.value, rng)
+        for own in chosen.boxes
     ]
     boxes = np.concatenate([chosen.boxes, drawn], axis=1)
     changes = correspondence.changes(

@@ -77,7 +77,7 @@ def _look(known: model.LoadedModel, layer: str, data, best, last, maps) -> dict:
         data,
         both,
         layer=layer,
-        maps=maps,
+        channels=maps,
         rule=known.rule,
         own_values=True,
     )

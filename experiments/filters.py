@@ -68,7 +68,7 @@ def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib
         print(f"{name}, {layer}: none of the maps is ever active, so it has no picture")
         return []
     patches, projections = projection.project(
-        known.net, known.params, data, best, layer=layer, maps=maps, rule=known.rule
+        known.net, known.params, data, best, layer=layer, channels=maps, rule=known.rule
     )
     picture = feature_pages.draw(
         raster.denormalize(patches, known.net.input),

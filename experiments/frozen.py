@@ -37,11 +37,11 @@ def features(
     shapes = geometry.shapes(known.net, data.cut["size"])
     wide = {layer: (len(data), math.prod(shapes[layer].output)) for layer in layers}
     for layer, (count, each) in wide.items():
-        if (size := 4 * count * each) > transfer.MOST:
+        if (size := 4 * count * each) > transfer.MAX_FEATURE_BYTES:
             raise BadInput(
                 f"{layer}: the features of {count:,} images take {size / 2**30:.1f} "
-                f"GiB, more than {transfer.MOST / 2**30:.0f}; leave it out of --layers "
-                "or give a smaller --per_class, --test or --folds"
+                f"GiB, more than {transfer.MAX_FEATURE_BYTES / 2**30:.0f}; leave it "
+                "out of --layers or give a smaller --per_class, --test or --folds"
             )
     paths = {}
     for layer in layers:

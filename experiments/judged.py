@@ -60,10 +60,10 @@ def scores_of(
     """Every score of maps [N, H, W] as [N], and the curves, [N, T + 1]."""
     found = {}
     for name, region in regions.items():
-        hits = saliency_metrics.pointing(maps, region, tolerance=tolerance)
+        hits = saliency_metrics.pointing_game(maps, region, tolerance=tolerance)
         found[f"points at {name}"] = hits
     for name, region in regions.items():
-        found[f"energy in {name}"] = saliency_metrics.energy(maps, region)
+        found[f"energy in {name}"] = saliency_metrics.energy_inside(maps, region)
     for kind in (saliency_metrics.deletion, saliency_metrics.insertion):
         curves = kind(read, pixels, maps, labels, step=step, batch_size=batch_size)
         found[kind.__name__] = saliency_metrics.auc(curves)

@@ -167,7 +167,7 @@ class _Others:
 
     def projections(self, number: int, one: Chosen) -> np.ndarray:
         """[K, h, w, C]: the projections of a map, from images other than `one`."""
-        found = self._project(self._data, self._best, maps=[number])[1][0]
+        found = self._project(self._data, self._best, channels=[number])[1][0]
         # Of few images, the map may be silent in some.
         keep = np.asarray(self._best.values[number]) > 0
         if one.source is self._data:
@@ -187,7 +187,7 @@ def _write(known, layer, one, clean, readings, own, others, out):
         [one.image],
         own,
         layer=layer,
-        maps=[strongest],
+        channels=[strongest],
         rule=known.rule,
         batch_size=1,
     )[1][0]

@@ -87,7 +87,7 @@ def _accuracy(
     def judge(which: np.ndarray) -> float:
         batches = data.only(which).batches()
         predicted = np.concatenate(list(batched.over(read, batches)))
-        return transfer.per_class(labels[which], predicted)
+        return transfer.mean_class_accuracy(labels[which], predicted)
 
     return judge(test), judge(train)
 

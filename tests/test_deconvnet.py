@@ -90,11 +90,11 @@ def make_seeds(trace) -> dict:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def project_all(net, params, seeds, trace, rule, contrast=None) -> dict:
+def project_all(net, params, seeds, trace, rule, lrn=None) -> dict:
     """Every layer's projection, compiled as one."""
     return {
         layer: deconvnet.reconstruct(
-            net, params, seed, trace, layer=layer, rule=rule, contrast=contrast
+            net, params, seed, trace, layer=layer, rule=rule, lrn=lrn
         )
         for layer, seed in seeds.items()
     }
@@ -126,7 +126,7 @@ def make_relu(rule: str):
     return relu
 
 
-def contrast_by_band(op: LRN, x):
+def lrn_by_band(op: LRN, x):
     """Krizhevsky et al. 2012, section 3.3: a band matrix sums the neighbours."""
     maps = np.arange(x.shape[-1])
     band = np.abs(np.subtract.outer(maps, maps)) <= op.size // 2
@@ -136,12 +136,12 @@ def contrast_by_band(op: LRN, x):
 
 def straight_through(op: LRN, x):
     """Contrast on the way up, identity on the way down."""
-    return x + lax.stop_gradient(contrast_by_band(op, x) - x)
+    return x + lax.stop_gradient(lrn_by_band(op, x) - x)
 
 
-def reference_maps(net, params, x, rule: str, contrast: str) -> dict:
+def reference_maps(net, params, x, rule: str, lrn: str) -> dict:
     relu, maps = make_relu(rule), {}
-    normalise = contrast_by_band if contrast == "gradient" else straight_through
+    normalise = lrn_by_band if lrn == "gradient" else straight_through
     for layer in net.layers:
         kernel, bias = params[layer.name]["kernel"], params[layer.name]["bias"]
         for op in layer.ops:
@@ -173,11 +173,9 @@ def reference_maps(net, params, x, rule: str, contrast: str) -> dict:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def reference(net, params, seeds, images, rule, contrast):
+def reference(net, params, seeds, images, rule, lrn):
     """The signals of all layers' seeds together, in one walk down."""
-    _, transpose = jax.vjp(
-        lambda x: reference_maps(net, params, x, rule, contrast), images
-    )
+    _, transpose = jax.vjp(lambda x: reference_maps(net, params, x, rule, lrn), images)
     return transpose(seeds)[0]
 
 
@@ -189,17 +187,17 @@ def only(layer: str, seeds: dict) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("name", "rule", "contrast"),
+    ("name", "rule", "lrn"),
     [
         *((name, rule, None) for name in NETS for rule in RULES),
         ("topped", "deconvnet", "gradient"),
         ("topped", "gradient", "identity"),
     ],
 )
-def test_every_layer_equals_autodiff(name, rule, contrast):
+def test_every_layer_equals_autodiff(name, rule, lrn):
     net, params, trace = start(name)
     seeds = make_seeds(trace)
-    found = project_all(net, params, seeds, trace, rule, contrast)
+    found = project_all(net, params, seeds, trace, rule, lrn)
     default = "gradient" if rule == "gradient" else "identity"
     for layer in seeds:
         assert found[layer].shape == trace.images.shape
@@ -209,7 +207,7 @@ def test_every_layer_equals_autodiff(name, rule, contrast):
             only(layer, seeds),
             trace.images,
             rule,
-            contrast or default,
+            lrn or default,
         )
         # float32 sums of order 50 terms, at most five filters and two powers deep.
         assert relative(found[layer], expected) < 1e-5, layer
@@ -240,7 +238,7 @@ def test_gradient_rule_equals_jax_grad_of_the_isolated_activation(name):
         assert relative(found[layer], expected) < 1e-5, layer
 
 
-def test_the_three_rules_and_the_two_contrasts_differ():
+def test_the_three_rules_and_the_two_lrn_rules_differ():
     net, params, trace = start("topped")
     seeds = make_seeds(trace)
     ways = [(rule, None) for rule in RULES]
@@ -553,7 +551,7 @@ def test_reconstruct_inside_jit_and_vmap():
     [
         ({"layer": "z"}, "layer 'z': topped has a, b, c, d, e"),
         ({"rule": "saliency"}, "rule 'saliency': there are deconvnet, gradient, guide"),
-        ({"contrast": "none"}, "contrast 'none': there are"),
+        ({"lrn": "none"}, "lrn 'none': there are"),
         ({"of": "pixels"}, "of 'pixels': there are maps, outputs"),
         ({"layer": "a", "of": "outputs"}, r"seed of shape .* at a: the trace has"),
         ({"layer": "b"}, r"a seed of shape \(2, 2, 1, 6\) at b: the trace has"),

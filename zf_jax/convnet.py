@@ -45,7 +45,7 @@ class ValidMask(NamedTuple):
     maps: dict[str, jax.Array]
     outputs: dict[str, jax.Array]
 
-    def only(self, layer: str, switches: jax.Array) -> jax.Array:
+    def mask_switches(self, layer: str, switches: jax.Array) -> jax.Array:
         """A pooled layer's switches, those outside of its outputs nowhere."""
         return jnp.where(self.outputs[layer], switches, jnp.uint8(pooling.NOWHERE))
 
@@ -86,14 +86,14 @@ class ConvNet(nn.Module):
         images: jax.Array,
         *,
         train: bool = False,
-        inside: ValidMask | None = None,
+        valid: ValidMask | None = None,
     ) -> tuple[jax.Array, Trace]:
         """Logits and trace of a batch.
 
         Args:
           images: [N, H, W, C] float, as `prepare` gives them.
           train: drops units out, with the random stream "dropout".
-          inside: for the net of a cone, what of it is no padding.
+          valid: for the net of a cone, what of it is no padding.
 
         Returns:
           logits: [N, L] float32 (of the net's last layer, whatever it is).
@@ -120,14 +120,14 @@ class ConvNet(nn.Module):
                     x = self._apply(op, x, layer, trace, train)
             trace.maps[layer.name] = x
             for op in layer.tail:
-                if isinstance(op, Pool) and inside and layer.name in inside.maps:
-                    x = jnp.where(inside.maps[layer.name], x, -jnp.inf)
+                if isinstance(op, Pool) and valid and layer.name in valid.maps:
+                    x = jnp.where(valid.maps[layer.name], x, -jnp.inf)
                 x = self._apply(op, x, layer, trace, train)
-            if inside and layer.name in inside.outputs:
-                x = jnp.where(inside.outputs[layer.name], x, 0)
+            if valid and layer.name in valid.outputs:
+                x = jnp.where(valid.outputs[layer.name], x, 0)
                 if layer.name in trace.switches:
                     found = trace.switches[layer.name]
-                    trace.switches[layer.name] = inside.only(layer.name, found)
+                    trace.switches[layer.name] = valid.mask_switches(layer.name, found)
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 

@@ -28,11 +28,12 @@ from zf_jax import xla
 from zf_jax.convnet import Trace, ValidMask
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
-from zf_jax.ops import conv, lrn, pooling
+from zf_jax.ops import conv, pooling
+from zf_jax.ops.lrn import normalise
 from zf_jax.spec import Spec
 
 Rule = Literal["deconvnet", "gradient", "guided"]
-Contrast = Literal["identity", "gradient"]
+LrnRule = Literal["identity", "gradient"]
 
 
 def isolate(
@@ -96,7 +97,7 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
 
 
 @functools.partial(
-    xla.jit, static_argnames=("net", "layer", "of", "rule", "contrast", "down_to")
+    xla.jit, static_argnames=("net", "layer", "of", "rule", "lrn", "down_to")
 )
 def reconstruct(
     net: Spec,
@@ -107,8 +108,8 @@ def reconstruct(
     layer: str,
     of: Literal["maps", "outputs"] = "maps",
     rule: Rule = "deconvnet",
-    contrast: Contrast | None = None,
-    inside: ValidMask | None = None,
+    lrn: LrnRule | None = None,
+    valid: ValidMask | None = None,
     down_to: str | None = None,
 ) -> jax.Array:
     """Projects a layer's activations down to pixels.
@@ -124,10 +125,10 @@ def reconstruct(
       of: which of them the seed is of: the layer's maps, or its output, after pooling
         and contrast normalisation.
       rule: what the ReLU does on the way down.
-      contrast: what contrast normalisation does on the way down: "identity", or its
+      lrn: what contrast normalisation does on the way down: "identity", or its
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
-      inside: for the net of a cone, as in `ConvNet`.
+      valid: for the net of a cone, as in `ConvNet`.
       down_to: a lower layer, to stop at: gives what arrives at its output, which is
         the seed to go on with from there.
 
@@ -136,7 +137,7 @@ def reconstruct(
       `down_to` in the shape of that layer's output.
 
     Raises:
-      BadInput: an unknown layer, rule or contrast, a layer to stop at that is not
+      BadInput: an unknown layer or rule, a layer to stop at that is not
         lower, or a seed of another shape.
     """
     last, stop = net.index(layer), -1 if down_to is None else net.index(down_to)
@@ -144,8 +145,8 @@ def reconstruct(
         raise BadInput(f"down_to {down_to!r}: not below {layer}")
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
-    if contrast not in (contrasts := ("identity", "gradient", None)):
-        raise BadInput(f"contrast {contrast!r}: there are {contrasts}")
+    if lrn not in (lrns := ("identity", "gradient", None)):
+        raise BadInput(f"lrn {lrn!r}: there are {lrns}")
     if of not in ("maps", "outputs"):
         raise BadInput(f"of {of!r}: there are maps, outputs")
     arrays = trace.maps if of == "maps" else trace.outputs
@@ -154,24 +155,24 @@ def reconstruct(
         raise BadInput(
             f"a seed of shape {seed.shape} at {layer}: the trace has {found}"
         )
-    if contrast is None:
-        contrast = "gradient" if rule == "gradient" else "identity"
+    if lrn is None:
+        lrn = "gradient" if rule == "gradient" else "identity"
     signal = seed
     for index in range(last, stop, -1):
         each = net.layers[index]
         if index < last or of == "outputs":
-            signal = _tail_down(each, signal, trace, contrast)
+            signal = _tail_down(each, signal, trace, lrn)
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
         signal = _head_down(each, signal, trace, kernel, below.shape, rule)
-        # Of a pooled layer the switches tell (`Inside.only`).
-        if inside and lower in inside.outputs and lower not in trace.switches:
-            signal = jnp.where(inside.outputs[lower], signal, 0)
+        # Of a pooled layer the switches tell (`ValidMask.mask_switches`).
+        if valid and lower in valid.outputs and lower not in trace.switches:
+            signal = jnp.where(valid.outputs[lower], signal, 0)
     return signal
 
 
-def _tail_down(layer, signal, trace: Trace, contrast: Contrast):
+def _tail_down(layer, signal, trace: Trace, lrn: LrnRule):
     """From a layer's output to its maps: unpool; contrast as asked for."""
     switches = trace.switches.get(layer.name)
     x, steps = trace.maps[layer.name].astype(signal.dtype), []
@@ -180,12 +181,12 @@ def _tail_down(layer, signal, trace: Trace, contrast: Contrast):
         if isinstance(op, Pool):
             x = pooling.pool_with_switches(op, x, switches)
         elif isinstance(op, LRN):
-            x = lrn.normalise(op, x)
+            x = normalise(op, x)
     for op, x in reversed(steps):
         if isinstance(op, Pool):
             signal = pooling.unpool(op, signal, switches, x.shape)
-        elif isinstance(op, LRN) and contrast == "gradient":
-            signal = jax.vjp(functools.partial(lrn.normalise, op), x)[1](signal)[0]
+        elif isinstance(op, LRN) and lrn == "gradient":
+            signal = jax.vjp(functools.partial(normalise, op), x)[1](signal)[0]
     return signal
 
 

@@ -70,7 +70,7 @@ def scan(
     try:
         with bar:
             batches = data.batches(start=seen)
-            for state in topk.scan_states(read_maps, batches, k=k, begin=begin):
+            for state in topk.scan_states(read_maps, batches, k=k, start=begin):
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)

@@ -77,7 +77,7 @@ def whole(params, trace, best, control, layer, channel, rank, rule):
     at = best.positions[channel, rank] if maps.ndim == 4 else None
     seed = deconvnet.isolate(maps, channel=channel, position=at)
     net = NET.upto(layer)
-    given, seed, alone = control(net, params, seed, alone, layer=layer, inside=None)
+    given, seed, alone = control(net, params, seed, alone, layer=layer, valid=None)
     return deconvnet.reconstruct(net, given, seed, alone, layer=layer, rule=rule)[0]
 
 
@@ -127,7 +127,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
 def test_no_control_is_silent_or_the_truth(params, images, seen, layer):
     _, best = seen
     live = np.flatnonzero(best[layer].values[:, 0] > 0)
-    look = {"layer": layer, "maps": live}
+    look = {"layer": layer, "channels": live}
     patches, true = projection.project(NET, params, images, best, **look)
     for name, control in every(params, layer).items():
         same, other = projection.project(
@@ -174,7 +174,7 @@ def test_random_weights_run_the_image_up_anew(params, images, seen):
     alone = one_image(trace, 0)
     seed = deconvnet.isolate(alone.maps["layer3"], channel=2)
     control = controls.random_weights(NET, params, KEY, layer="layer3", lowest="layer2")
-    drawn, kept, other = control(NET, params, seed, alone, layer="layer3", inside=None)
+    drawn, kept, other = control(NET, params, seed, alone, layer="layer3", valid=None)
     _, want = convnet.ConvNet(NET).apply({"params": drawn}, images[:1])
     np.testing.assert_array_equal(kept, seed)
     np.testing.assert_array_equal(other.maps["layer3"], alone.maps["layer3"])
@@ -193,7 +193,7 @@ def test_wrong_unit_is_another_active_one(params, seen, layer):
     for channel in range(channels):
         seed = deconvnet.isolate(trace.maps[layer], channel=channel)
         _, wrong, _ = controls.wrong_unit(KEY)(
-            NET, params, seed, trace, layer=layer, inside=None
+            NET, params, seed, trace, layer=layer, valid=None
         )
         for n in range(count):
             if not np.any(seed[n]):
@@ -226,7 +226,7 @@ def test_wrong_unit_needs_another():
 def controlled(control, params, seen, channel=0):
     trace, _ = seen
     seed = deconvnet.isolate(trace.maps["layer3"], channel=channel)
-    given, kept, other = control(NET, params, seed, trace, layer="layer3", inside=None)
+    given, kept, other = control(NET, params, seed, trace, layer="layer3", valid=None)
     assert given is params
     assert kept is seed
     assert set(other.switches) == set(trace.switches)
@@ -238,7 +238,7 @@ def controlled(control, params, seen, channel=0):
 
 def test_centre_switches_by_hand(params, seen):
     switches = controlled(controls.centre_switches(), params, seen)
-    # A window of 3 x 3 has its middle at (1, 1), the entry 4; inside wherever the
+    # A window of 3 x 3 has its middle at (1, 1), the entry 4; valid wherever the
     # padding is one.
     assert np.all(switches["layer1"] == 4)
     assert np.all(switches["layer3"] == 4)
@@ -257,7 +257,7 @@ def test_centre_switches_unpool_to_the_middle():
         maps, {"a": maps}, {}, {"a": jnp.zeros((1, 2, 2, 1), jnp.uint8)}
     )
     _, _, other = controls.centre_switches()(
-        net, {}, seed, trace, layer="a", inside=None
+        net, {}, seed, trace, layer="a", valid=None
     )
     up = pooling.unpool(
         Pool(3, 2), jnp.ones((1, 2, 2, 1)), other.switches["a"], maps.shape

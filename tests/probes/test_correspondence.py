@@ -123,7 +123,7 @@ def test_boxes_beyond_the_image(box):
 def test_places_lie_in_the_image_and_anywhere():
     boxes = np.array([[0, 0, 2, 3], [4, 4, 9, 5]])
     rng = np.random.default_rng(0)
-    found = correspondence.places(boxes, (10, 6), 4000, rng)
+    found = correspondence.random_boxes(boxes, (10, 6), 4000, rng)
     sizes = found[:, 2:] - found[:, :2]
     np.testing.assert_array_equal(sizes[::2], [[2, 3]] * 2000)
     np.testing.assert_array_equal(sizes[1::2], [[5, 1]] * 2000)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zf_jax.errors import BadInput
-from zf_jax.probes import model_fn, occlusion, occlusion_engine
+from zf_jax.probes import model_functions, occlusion, occlusion_engine
 
 # float32 sums of some hundred terms near 1, added in another order: a few hundred
 # roundings of 6e-8.
@@ -219,7 +219,7 @@ def test_weights_enter_as_arguments(method):
         return images.reshape(len(images), -1) @ weights
 
     count = 1 if method == "incremental" else 8
-    program = model_fn.prepare(
+    program = model_functions.prepare(
         lambda x: jax.nn.softmax(inner(x)), count, (8, 8, 3), jnp.float32
     )
     lowered = getattr(occlusion_engine, method).lower(

@@ -161,7 +161,7 @@ def test_a_pass_goes_on_where_it_was_interrupted(read_maps):
         kept = jax.tree.map(np.asarray, each)
         if kept.seen == 12:
             break
-    rest = topk.scan_states(read_maps, in_batches(images[12:], 4), k=3, begin=kept)
+    rest = topk.scan_states(read_maps, in_batches(images[12:], 4), k=3, start=kept)
     *_, last = rest
     assert last.seen == 19
     want = topk.scan(read_maps, in_batches(images, 4), k=3)
@@ -172,8 +172,8 @@ def test_a_pass_goes_on_where_it_was_interrupted(read_maps):
 def test_a_pass_of_something_else_is_not_gone_on_from(read_maps):
     images = pictures(4)
     (kept,) = topk.scan_states(read_maps, [images], k=3)
-    with pytest.raises(BadInput, match=r"begin: .*\(4, 3\).*\(4, 2\)"):
-        next(topk.scan_states(read_maps, [images], k=2, begin=kept))
+    with pytest.raises(BadInput, match=r"start: .*\(4, 3\).*\(4, 2\)"):
+        next(topk.scan_states(read_maps, [images], k=2, start=kept))
 
 
 def test_fewer_images_than_k():
@@ -317,9 +317,11 @@ def test_project_shows_something(params, found):
 def test_project_chosen_maps(params, found):
     images, best = found
     every = projection.project(NET, params, images, best, layer="layer2")
-    some = projection.project(NET, params, images, best, layer="layer2", maps=[3, 0])
+    some = projection.project(
+        NET, params, images, best, layer="layer2", channels=[3, 0]
+    )
     one = projection.project(
-        NET, params, images, best["layer2"], layer="layer2", maps=[3]
+        NET, params, images, best["layer2"], layer="layer2", channels=[3]
     )
     for all_, two, single in zip(every, some, one, strict=True):
         np.testing.assert_allclose(two, all_[[3, 0]], rtol=1e-4, atol=1e-5)
@@ -539,7 +541,9 @@ def test_an_image_is_kept_for_later(trunk, monkeypatch, full):
     calls = [("b", [0, 4]), ("c", [3, 0]), ("c", [1, 4])]
 
     def project_alone(layer, some):
-        return projection.project(TRUNK, params, images, best, layer=layer, maps=some)
+        return projection.project(
+            TRUNK, params, images, best, layer=layer, channels=some
+        )
 
     wanted = [project_alone(*call) for call in calls]
     counts = counted(monkeypatch)
@@ -575,7 +579,7 @@ def test_how_many_units_go_together(params, monkeypatch):
     def set_bytes(units):
         monkeypatch.setattr(projection, "_BYTES_CPU", int(units * unit))
 
-    net = unit_projector.smallest(NET, "layer2").net
+    net = unit_projector.cheaper_crop(NET, "layer2").net
     shapes = geometry.shapes(net).values()
     unit = 4 * sum(2 * math.prod(s.maps) + math.prod(s.output) for s in shapes)
     # What the cache is thought to hold, 8 at least and 16 at the most.
@@ -609,7 +613,7 @@ def test_pages_compile_once(trunk, compilations):
     with compilations() as found:
         # Other maps, and a last batch that is not full.
         projector.project("c", [4])
-        projection.project(TRUNK, params, images, best, layer="c", maps=[2, 3, 4])
+        projection.project(TRUNK, params, images, best, layer="c", channels=[2, 3, 4])
     assert found == []
 
 

@@ -20,7 +20,7 @@ def regions():
 
 
 def test_a_map_that_is_the_region_and_one_that_is_the_rest(regions):
-    for score in (saliency_metrics.pointing, saliency_metrics.energy):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
         np.testing.assert_array_equal(score(regions.astype("f4"), regions), 1)
         np.testing.assert_array_equal(score(~regions * np.float32(2), regions), 0)
 
@@ -29,18 +29,18 @@ def test_a_map_that_is_the_region_and_one_that_is_the_rest(regions):
 def test_a_map_that_says_nothing_is_a_guess(regions, value):
     maps = np.full(regions.shape, value, "f4")
     share = regions.mean(axis=(1, 2))
-    np.testing.assert_allclose(saliency_metrics.pointing(maps, regions), share)
-    np.testing.assert_allclose(saliency_metrics.energy(maps, regions), share)
+    np.testing.assert_allclose(saliency_metrics.pointing_game(maps, regions), share)
+    np.testing.assert_allclose(saliency_metrics.energy_inside(maps, regions), share)
     # Below zero everywhere: no energy, and a maximum that is everywhere.
-    np.testing.assert_allclose(saliency_metrics.energy(maps - 1, regions), share)
+    np.testing.assert_allclose(saliency_metrics.energy_inside(maps - 1, regions), share)
 
 
 def test_a_region_that_is_empty(regions):
     maps = np.random.default_rng(0).random(regions.shape)
-    for score in (saliency_metrics.pointing, saliency_metrics.energy):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
         np.testing.assert_array_equal(score(maps, np.zeros_like(regions)), 0)
     np.testing.assert_array_equal(
-        saliency_metrics.pointing(maps, np.zeros_like(regions), tolerance=3), 0
+        saliency_metrics.pointing_game(maps, np.zeros_like(regions), tolerance=3), 0
     )
 
 
@@ -50,19 +50,21 @@ def test_the_maximum_alone_counts_and_may_lie_beside(regions):
     maps[0, 7, 1] = 2.0
     for tolerance, hit in ((0, 0), (3.6, 0), (3.61, 1), (4, 1)):
         # Its nearest pixel, (4, 3), is sqrt(9 + 4) = 3.606 away.
-        found = saliency_metrics.pointing(maps[:1], regions[:1], tolerance=tolerance)
+        found = saliency_metrics.pointing_game(
+            maps[:1], regions[:1], tolerance=tolerance
+        )
         assert found == hit
 
 
 def test_energy_by_hand():
     maps = np.array([[[1.0, 3.0], [-5.0, 4.0]]])
     region = np.array([[[True, False], [True, True]]])
-    assert saliency_metrics.energy(maps, region) == pytest.approx(5 / 8)
+    assert saliency_metrics.energy_inside(maps, region) == pytest.approx(5 / 8)
 
 
 def test_maps_that_are_none(regions):
     maps = np.zeros(regions.shape)
-    for score in (saliency_metrics.pointing, saliency_metrics.energy):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
         with pytest.raises(BadInput, match=r"maps of shape \(2, 12, 10\)"):
             score(maps[:2], regions)
         maps[1, 2, 3] = np.nan

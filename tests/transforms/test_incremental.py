@@ -16,7 +16,7 @@ from jax import lax
 from tests.transforms import third_party_nets
 from tests.transforms.third_party_nets import STRANGERS, conv
 from zf_jax import convnet, layers, spec
-from zf_jax.probes import model_fn, occluder_grid, occlusion, occlusion_engine
+from zf_jax.probes import model_functions, occluder_grid, occlusion, occlusion_engine
 
 # One of the four: less to compile. What four do is tested by itself.
 ONE = jax.devices()[:1]
@@ -365,7 +365,7 @@ def _occluded(image, fill, places: occluder_grid.Grid):
 
 def assert_incremental(read, image, fill, places, chunk):
     """The incremental sweep gives what the function gives of the occluded images."""
-    program = model_fn.prepare(read, 1, image.shape, image.dtype)
+    program = model_functions.prepare(read, 1, image.shape, image.dtype)
     got, clean = occlusion_engine.incremental(
         program.apply,
         program.weights,
@@ -445,7 +445,7 @@ def test_the_device_chosen_is_the_one_used(quick):
 
 
 def _lowered(read, shape, side, stride, chunk):
-    program = model_fn.prepare(read, 1, shape, jnp.float32)
+    program = model_functions.prepare(read, 1, shape, jnp.float32)
     return occlusion_engine.incremental.lower(
         program.apply,
         program.weights,

@@ -9,22 +9,22 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from zf_jax import parallel, xla
-from zf_jax.probes import model_fn
+from zf_jax.probes import model_functions
 
 
 def over(
-    read: model_fn.ModelFn,
+    model_fn: model_functions.ModelFn,
     batches: Iterable[np.ndarray],
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Any]:
-    """What `read` gives for every batch, on the host.
+    """What `model_fn` gives for every batch, on the host.
 
     It is compiled once per function and shape: a short batch is filled up. While the
     devices are at a batch, the one before is given.
 
     Args:
-      read: any JAX function of a batch [N, ...] to a pytree of [N, ...].
+      model_fn: any JAX function of a batch [N, ...] to a pytree of [N, ...].
       batches: of one size but for the last.
       devices: that share each batch; all local ones by default.
 
@@ -32,7 +32,7 @@ def over(
       The pytree of every batch, numpy arrays.
 
     Raises:
-      BadInput: `read` cannot be traced, or does not keep the images' axis.
+      BadInput: `model_fn` cannot be traced, or does not keep the images' axis.
     """
     devices = tuple(devices or jax.local_devices())
     size, before = None, None
@@ -40,7 +40,9 @@ def over(
         count = len(batch)
         if size is None:
             size = -(-count // len(devices)) * len(devices)
-            program = model_fn.prepare(read, size, batch.shape[1:], batch.dtype)
+            program = model_functions.prepare(
+                model_fn, size, batch.shape[1:], batch.dtype
+            )
             weights = parallel.place(program.weights, devices, PartitionSpec())
         given = parallel.send(batch, (size,), devices)
         ahead = count, _apply(weights, given, apply=program.apply)

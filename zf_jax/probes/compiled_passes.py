@@ -46,13 +46,13 @@ class Units(NamedTuple):
 
 
 @functools.partial(xla.jit, static_argnames=("net", "keep"))
-def prepare_forward(net: Spec, params, images, inside, *, keep):
+def prepare_forward(net: Spec, params, images, valid, *, keep):
     """The kernels for `up`."""
-    return _way_up(net, keep, params, images, inside).prepare(params)
+    return _way_up(net, keep, params, images, valid).prepare(params)
 
 
 @functools.partial(xla.jit, static_argnames=("net", "keep"))
-def forward(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trace:
+def forward(net: Spec, kernels, params, images, valid, *, keep) -> convnet.Trace:
     """The trace of images, or of parts of them.
 
     Args:
@@ -60,11 +60,11 @@ def forward(net: Spec, kernels, params, images, inside, *, keep) -> convnet.Trac
       kernels: from `prepare_up`, for any number and size of images.
       params: the net's.
       images: [N, H, W, C].
-      inside: for the net of a cone, what is no padding.
+      valid: for the net of a cone, what is no padding.
       keep: the rule that the trace is for (`cones.kept`); None keeps all of it.
     """
-    way = _way_up(net, keep, params, images, inside)
-    return way.apply(kernels, params, images, inside)
+    way = _way_up(net, keep, params, images, valid)
+    return way.apply(kernels, params, images, valid)
 
 
 def trace_bytes(net: Spec, params, keep) -> int:
@@ -75,9 +75,9 @@ def trace_bytes(net: Spec, params, keep) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trace))
 
 
-def _climb(net: Spec, keep, params, images, inside) -> convnet.Trace:
+def _climb(net: Spec, keep, params, images, valid) -> convnet.Trace:
     model = convnet.ConvNet(net)
-    _, trace = model.apply({"params": params}, images, inside=inside)
+    _, trace = model.apply({"params": params}, images, valid=valid)
     return receptive_field_crops.kept(net, trace, keep) if keep else trace
 
 
@@ -114,7 +114,7 @@ def backward(
     params,
     trace,
     units: Units,
-    inside,
+    valid,
     control,
     *,
     layer,
@@ -130,57 +130,57 @@ def backward(
       trace: what `up` gave for this rule; all of it for a control, or for units without
         values.
       units: where they stand in the trace's maps.
-      inside: as in `up`.
+      valid: as in `up`.
       control: what is changed first (`controls.py`), or None.
       layer: the units'.
       rule: what the ReLU does.
       large: a lower layer, from whose output on units go down one by one; None for
         none. With a control there is none.
     """
-    given = params, trace, units, inside, control
+    given = params, trace, units, valid, control
     return _way_down(net, layer, rule, large, *given).apply(kernels, *given)
 
 
-def _way_down(net: Spec, layer, rule, large, params, trace, units, inside, control):
+def _way_down(net: Spec, layer, rule, large, params, trace, units, valid, control):
     """Through small maps all units together, through large ones one by one."""
 
-    def descend(params, trace, units, inside, control):
+    def descend(params, trace, units, valid, control):
         trace = receptive_field_crops.filled(net, trace, len(units.channels))
         seed = _seed(trace.maps[layer], units)
-        of = {"layer": layer, "inside": inside}
+        of = {"layer": layer, "valid": valid}
         if control is not None:
             params, seed, trace = control(net, params, seed, trace, **of)
         of |= {"rule": rule, "down_to": large}
         return deconvnet.reconstruct(net, params, seed, trace, **of)
 
-    def go_on(params, signal, trace, inside):
+    def go_on(params, signal, trace, valid):
         trace = receptive_field_crops.filled(net, trace, len(signal))
-        of = {"layer": large, "of": "outputs", "rule": rule, "inside": inside}
+        of = {"layer": large, "of": "outputs", "rule": rule, "valid": valid}
         return deconvnet.reconstruct(net, params, signal, trace, **of)
 
-    given = params, trace, units, inside, control
+    given = params, trace, units, valid, control
     upper = precompute_kernels.precompute(descend, *given, products=True)
     if large is None:
         return upper
     signal = jax.eval_shape(descend, *given)
     one = jax.tree.map(
         lambda each: jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype),
-        (signal, trace, inside),
+        (signal, trace, valid),
     )
     lower = precompute_kernels.precompute(go_on, params, *one, products=True)
 
     def prepare(params):
         return upper.prepare(params), lower.prepare(params)
 
-    def apply(kernels, params, trace, units, inside, control):
+    def apply(kernels, params, trace, units, valid, control):
         above, below = kernels
-        signal = upper.apply(above, params, trace, units, inside, control)
+        signal = upper.apply(above, params, trace, units, valid, control)
 
         def alone(part):
             part = jax.tree.map(lambda each: each[None], part)
             return lower.apply(below, params, *part)[0]
 
-        return lax.map(alone, (signal, trace, inside))
+        return lax.map(alone, (signal, trace, valid))
 
     return precompute_kernels.Precomputed(prepare, apply)
 

@@ -31,7 +31,7 @@ from zf_jax.layers import Pool
 from zf_jax.ops import pooling
 from zf_jax.spec import Spec
 
-# (net, params, seed, trace, *, layer, inside) -> (params, seed, trace).
+# (net, params, seed, trace, *, layer, valid) -> (params, seed, trace).
 Control = Callable[..., tuple[dict, jax.Array, Trace]]
 
 
@@ -109,14 +109,14 @@ def random_switches(key: jax.Array) -> Control:
     return Partial(_random_switches, key)
 
 
-def _random_weights(drawn, net, params, seed, trace, *, layer, inside):
+def _random_weights(drawn, net, params, seed, trace, *, layer, valid):
     model = convnet.ConvNet(net)
-    _, other = model.apply({"params": drawn}, trace.images, inside=inside)
+    _, other = model.apply({"params": drawn}, trace.images, valid=valid)
     maps = other.maps | {layer: trace.maps[layer]}
     return drawn, seed, other._replace(maps=maps)
 
 
-def _wrong_unit(key, net, params, seed, trace, *, layer, inside):
+def _wrong_unit(key, net, params, seed, trace, *, layer, valid):
     count, *_, channels = seed.shape
     if channels < 2:
         raise BadInput(f"wrong_unit: {layer} of {net.name} has one map and no other")
@@ -135,29 +135,29 @@ def _wrong_unit(key, net, params, seed, trace, *, layer, inside):
     return params, jnp.where(place, value * chosen, 0).reshape(seed.shape), trace
 
 
-def _centre_switches(net, params, seed, trace, *, layer, inside):
+def _centre_switches(net, params, seed, trace, *, layer, valid):
     def centre(op: Pool, name: str, shape: tuple[int, ...]) -> jax.Array:
         down, across = (
-            _middles(op, axis, shape[axis + 1], _seen(inside, name, axis))
+            _middles(op, axis, shape[axis + 1], _seen(valid, name, axis))
             for axis in (0, 1)
         )
         index = down[:, :, None] * op.size[1] + across[:, None, :]
         return index[..., None].astype(jnp.uint8)
 
-    return params, seed, _switched(net, trace, inside, centre)
+    return params, seed, _switched(net, trace, valid, centre)
 
 
-def _random_switches(key, net, params, seed, trace, *, layer, inside):
+def _random_switches(key, net, params, seed, trace, *, layer, valid):
     def draw(op: Pool, name: str, shape: tuple[int, ...]) -> jax.Array:
         keys = jax.vmap(jax.random.fold_in, (0, None))(
             _keys(key, seed), net.index(name)
         )
         noise = jax.vmap(lambda each: jax.random.uniform(each, shape[1:]))(keys)
-        if inside and name in inside.maps:
-            noise = jnp.where(inside.maps[name], noise, -jnp.inf)
+        if valid and name in valid.maps:
+            noise = jnp.where(valid.maps[name], noise, -jnp.inf)
         return pooling.pool(op, noise)[1]
 
-    return params, seed, _switched(net, trace, inside, draw)
+    return params, seed, _switched(net, trace, valid, draw)
 
 
 def _keys(key: jax.Array, seed: jax.Array) -> jax.Array:
@@ -166,7 +166,7 @@ def _keys(key: jax.Array, seed: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, flat.max(axis=1).argmax(-1))
 
 
-def _switched(net: Spec, trace: Trace, inside, switch: Callable) -> Trace:
+def _switched(net: Spec, trace: Trace, valid, switch: Callable) -> Trace:
     """The trace with other switches: `switch(op, layer's name, shape of its maps)`."""
     switches = {}
     for each in net.layers:
@@ -175,15 +175,17 @@ def _switched(net: Spec, trace: Trace, inside, switch: Callable) -> Trace:
                 new = switch(op, each.name, trace.maps[each.name].shape)
                 shape = trace.switches[each.name].shape
                 new = jnp.broadcast_to(new, shape)
-                switches[each.name] = inside.only(each.name, new) if inside else new
+                switches[each.name] = (
+                    valid.mask_switches(each.name, new) if valid else new
+                )
     return trace._replace(switches=switches)
 
 
-def _seen(inside: ValidMask | None, name: str, axis: int) -> jax.Array | None:
+def _seen(valid: ValidMask | None, name: str, axis: int) -> jax.Array | None:
     """Which rows (axis 0) or columns of a part lie in the maps, [N, length]."""
-    if inside is None or name not in inside.maps:
+    if valid is None or name not in valid.maps:
         return None
-    return inside.maps[name].any(axis=(2 - axis, 3))
+    return valid.maps[name].any(axis=(2 - axis, 3))
 
 
 def _middles(op: Pool, axis: int, length: int, seen: jax.Array | None) -> jax.Array:

@@ -19,7 +19,7 @@ from scipy.spatial import distance
 from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.probes import model_fn, occlusion_engine
+from zf_jax.probes import model_functions, occlusion_engine
 
 # Not in the paper: what changes by less than this, of the image's largest feature, is
 # rounding and counts as no change.
@@ -76,7 +76,7 @@ def scores(signs: np.ndarray) -> Scores:
 
 
 def changes(
-    read: Callable[[jax.Array], dict[str, jax.Array]],
+    model_fn: Callable[[jax.Array], dict[str, jax.Array]],
     images: Iterable[np.ndarray],
     boxes: np.ndarray,
     *,
@@ -88,8 +88,8 @@ def changes(
     One compiled call an image, the same for all.
 
     Args:
-      read: images [B, H, W, C] to the features of each layer, [B, ...].
-      images: N of them, [H, W, C] float, as `read` takes them.
+      model_fn: images [B, H, W, C] to the features of each layer, [B, ...].
+      images: N of them, [H, W, C] float, as `model_fn` takes them.
       boxes: [N, B, 4] int, pixels: top, left, bottom, right, the last two excluded.
       fill: what a box shows, a number or a colour [C]; 0 is the mean colour for images
         that had their mean taken off. Not in the paper: size and grey of the boxes.
@@ -99,8 +99,8 @@ def changes(
       [B, D] int8 by layer, the features flattened.
 
     Raises:
-      BadInput: a box that covers nothing of its image or goes beyond it; or a `read`
-        as `readings.prepare` refuses it.
+      BadInput: a box that covers nothing of its image or goes beyond it; or a
+        `model_fn` that `model_functions.prepare` refuses.
     """
     # The first covers nothing: it gives x.
     boxes = np.pad(np.asarray(boxes, np.int32), ((0, 0), (1, 0), (0, 0)))
@@ -110,7 +110,7 @@ def changes(
     )
     for number, (image, own) in enumerate(zip(images, boxes, strict=True)):
         _check(number, image, own[1:])
-        program = model_fn.prepare(read, size, image.shape, image.dtype)
+        program = model_functions.prepare(model_fn, size, image.shape, image.dtype)
         colour = jnp.broadcast_to(jnp.asarray(fill, image.dtype), image.shape[-1:])
         chunks = own[filled].reshape(-1, size, 4)
         signs = _signs(program.apply, program.weights, image, chunks, colour)
@@ -153,7 +153,7 @@ def _signs(apply, weights, image, chunks, fill):
     return jax.tree.map(sign, lax.map(features, chunks))
 
 
-def places(
+def random_boxes(
     boxes: np.ndarray, shape: Pair, count: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Boxes anywhere in the image, of the sizes that `boxes` have, one after the other.

@@ -15,7 +15,7 @@ from jax import lax
 
 from zf_jax import xla
 from zf_jax.errors import BadInput
-from zf_jax.probes import model_fn, warps
+from zf_jax.probes import model_functions, warps
 
 Read = Callable[[jax.Array], tuple[dict[str, jax.Array], jax.Array | None]]
 
@@ -46,7 +46,7 @@ class Invariance(NamedTuple):
 
 
 def measure(
-    read: Read,
+    model_fn: Read,
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     moves: jax.Array,
     *,
@@ -54,21 +54,21 @@ def measure(
 ) -> Invariance:
     """Every image under every warp, a batch of images in one compiled call.
 
-    `read` is compiled once per function and shapes, as in `occlusion.sweep`. The memory
-    it takes is that of a batch's features, twice, however many warps there are.
+    `model_fn` is compiled once per function and shapes, as in `occlusion.sweep`. It
+    takes the memory of a batch's features twice, however many warps there are.
 
     Args:
-      read: a batch [B, H, W, C] to a dict of features [B, ...], and to the classes'
+      model_fn: a batch [B, H, W, C] to a dict of features [B, ...], and to the classes'
         probabilities [B, L], or None.
       batches: of images [N, H, W, C] float, prepared, and their classes [N] int; -1:
-        the one that `read` finds most probable in the image itself. All are as large
-        as the first but for the last.
+        the one that `model_fn` finds most probable in the image itself. All
+        batches are as large as the first, except for the last.
       moves: [A, 2, 3], as `warps.translate` and others make them.
       border: as in `warps.apply`.
 
     Raises:
       BadInput: no batches, images of several sizes, moves that are none, classes that
-        there are not, or a `read` that `occlusion.sweep` would refuse.
+        there are not, or a `model_fn` that `occlusion.sweep` would refuse.
     """
     moves = jnp.asarray(moves, jnp.float32)
     if moves.ndim != 3 or moves.shape[1:] != (2, 3) or not jnp.isfinite(moves).all():
@@ -79,13 +79,13 @@ def measure(
     for images, labels in batches:
         if first is None:
             first = images.shape
-            model_fn.check_alone(read, jnp.asarray(images[0]))
+            model_functions.check_independent(model_fn, jnp.asarray(images[0]))
         if images.shape[1:] != first[1:] or len(images) > first[0]:
             raise BadInput(
                 f"images of shape {images.shape} after {first}: they have one size, "
                 "and no batch is larger than the first"
             )
-        program = model_fn.prepare(read, *first[:1], first[1:], images.dtype)
+        program = model_functions.prepare(model_fn, *first[:1], first[1:], images.dtype)
         _check(program.result, labels)
         # A batch that is short is filled up, so that it compiles nothing new.
         filled = np.minimum(np.arange(first[0]), len(images) - 1)
@@ -101,7 +101,7 @@ def measure(
         for count, moved in found
     ]
     whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
-    model_fn.check_clean(whole.norms)
+    model_functions.check_clean(whole.norms)
     return whole
 
 
@@ -129,14 +129,16 @@ def rise(amounts: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
 
 
 def _check(result, labels) -> None:
-    """Whether `read` gives what it should, for these classes."""
+    """Whether `model_fn` gives what it should, for these classes."""
     if not (isinstance(result, tuple) and len(result) == 2):
-        raise BadInput("read gives no pair: return (features, probabilities or None)")
+        raise BadInput(
+            "model_fn gives no pair: return (features, probabilities or None)"
+        )
     if not isinstance(result[0], dict):
-        raise BadInput(f"read gives features as {type(result[0]).__name__}: a dict")
+        raise BadInput(f"model_fn gives features as {type(result[0]).__name__}: a dict")
     if result[1] is not None and np.max(labels) >= result[1].shape[1]:
         raise BadInput(
-            f"class {np.max(labels)}: read gives 0 to {result[1].shape[1] - 1}"
+            f"class {np.max(labels)}: model_fn gives 0 to {result[1].shape[1] - 1}"
         )
 
 

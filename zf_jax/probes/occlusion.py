@@ -19,8 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.probes import model_fn, occlusion_engine
-from zf_jax.probes.model_fn import ModelFn
+from zf_jax.probes import model_functions, occlusion_engine
+from zf_jax.probes.model_functions import ModelFn
 from zf_jax.probes.occluder_grid import Grid, grid
 from zf_jax.transforms import cost_report
 from zf_jax.transforms.cost_report import CostReport
@@ -32,7 +32,7 @@ _LEAST_GAIN = 1.15
 
 
 def sweep(
-    read: ModelFn,
+    model_fn: ModelFn,
     image: jax.Array,
     *,
     side: int | Pair = 32,
@@ -44,14 +44,14 @@ def sweep(
 ) -> Any:
     """Reads the image with the square at every position, in one compiled call.
 
-    `read` is compiled once per function, shapes, side and stride; the arrays that it
-    closes over enter the compiled call as arguments, as they were when it was traced
+    `model_fn` is compiled once per function, shapes, side and stride; the arrays that
+    it closes over enter the compiled call as arguments, as they were when it was traced
     (`transforms.closure`): for changed weights pass another function.
 
     Args:
-      read: any JAX function of [B, H, W, C] images to a pytree of [B, ...] arrays,
+      model_fn: any JAX function of [B, H, W, C] images to a pytree of [B, ...] arrays,
         which treats the images one by one.
-      image: [H, W, C], or [N, H, W, C], float, as `read` takes them.
+      image: [H, W, C], or [N, H, W, C], float, as `model_fn` takes them.
       side: of the square, pixels; a number or (rows, columns).
       stride: between positions, pixels; a number or (rows, columns).
       fill: what the square shows, in the image's units: a number, a colour [C], or an
@@ -67,14 +67,14 @@ def sweep(
       devices: that share the positions; all local ones by default.
 
     Returns:
-      The pytree of `read` with leaves [R, S, ...], or [N, R, S, ...] for images: R and
-      S are the grid's rows and columns.
+      The pytree of `model_fn` with leaves [R, S, ...], or [N, R, S, ...] for images:
+      R and S are the grid's rows and columns.
 
     Raises:
       BadInput: side, stride, fill, batch_size or method out of range, images that are
-        no floats, or a `read` that JAX cannot trace, whose result does not begin with
-        the axis of images, that mixes the images of a batch, or that gives NaN for the
-        image itself.
+        no floats, or a `model_fn` that JAX cannot trace, whose result does not begin
+        with the axis of images, that mixes the images of a batch, or that gives NaN
+        for the image itself.
     """
     image = jnp.asarray(image)
     images = image if image.ndim == 4 else image[None]
@@ -84,8 +84,8 @@ def sweep(
     chosen, devices = bool(devices), tuple(devices or jax.local_devices())
     devices = devices[: squares.shape[0] * squares.shape[1]]
     shape, dtype = images.shape[1:], images.dtype
-    program = model_fn.prepare(read, 1, shape, dtype)
-    model_fn.check_alone(read, images[0])
+    program = model_functions.prepare(model_fn, 1, shape, dtype)
+    model_functions.check_independent(model_fn, images[0])
     if method == "incremental":
         planned = _planned(program, shape, dtype, squares, devices)
         method = "full" if planned.gain < _LEAST_GAIN else "incremental"
@@ -95,7 +95,7 @@ def sweep(
         )
         share = math.ceil(math.prod(squares.shape) / len(devices))
         batch_size = occlusion_engine.even(batch_size or fitting, share)
-        program = model_fn.prepare(read, batch_size, shape, dtype)
+        program = model_functions.prepare(model_fn, batch_size, shape, dtype)
     given = program.weights, images, fill
     if len(devices) > 1 or chosen:
         given = jax.device_put(given, _everywhere(devices))
@@ -104,14 +104,14 @@ def sweep(
         program.apply, *given, squares=squares, chunk=batch_size, devices=devices
     )
     structure = jax.tree.structure(program.result)
-    model_fn.check_clean(jax.tree.unflatten(structure, clean))
+    model_functions.check_clean(jax.tree.unflatten(structure, clean))
     if image.ndim == 3:
         leaves = [leaf[0] for leaf in leaves]
     return jax.tree.unflatten(structure, leaves)
 
 
 def explain(
-    read: ModelFn,
+    model_fn: ModelFn,
     image: jax.Array,
     *,
     side: int | Pair = 32,
@@ -130,7 +130,7 @@ def explain(
     _check(image, None, "incremental")
     shape, dtype = image.shape[-3:], image.dtype
     squares = grid(shape[:2], side, stride)
-    program = model_fn.prepare(read, 1, shape, dtype)
+    program = model_functions.prepare(model_fn, 1, shape, dtype)
     devices = tuple(devices or jax.local_devices())
     planned = _planned(program, shape, dtype, squares, devices)
     return cost_report.cost_report(*planned)

@@ -36,7 +36,7 @@ class Projector:
       images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
         them.
       best: what `strongest` gives, of the layers.
-      maps: which maps will be asked for, by layer; None stands for all.
+      channels: which maps will be asked for, by layer; None stands for all.
       rule: what the ReLU does on the way down.
       batch_size: projections computed together. None takes what fits a budget.
       control: what is changed before a unit is projected (`controls.py`).
@@ -53,19 +53,19 @@ class Projector:
         params: dict,
         images: Sequence[np.ndarray],
         best: Mapping[str, TopK],
-        maps: Mapping[str, Sequence[int] | None],
+        channels: Mapping[str, Sequence[int] | None],
         *,
         rule: deconvnet.Rule = "deconvnet",
         batch_size: int | None = None,
         control: controls.Control | None = None,
         own_values: bool = False,
     ):
-        for layer in maps:
+        for layer in channels:
             net.index(layer)
             if layer not in best:
                 raise BadInput(f"{layer}: `best` has {', '.join(best)}")
-        asked = [layer for layer, each in maps.items() if each is None or len(each)]
-        highest = max(asked or maps, key=net.index, default=net.layers[0].name)
+        asked = [layer for layer, each in channels.items() if each is None or len(each)]
+        highest = max(asked or channels, key=net.index, default=net.layers[0].name)
         self._net, self._params, self._images = net.upto(highest), params, images
         self._own_values = own_values
         self._settings = {
@@ -75,26 +75,27 @@ class Projector:
             "all_of_trace": own_values or control is not None,
         }
         self._best = {
-            layer: TopK(*(np.asarray(part) for part in best[layer])) for layer in maps
+            layer: TopK(*(np.asarray(part) for part in best[layer]))
+            for layer in channels
         }
-        self._climbs = unit_projector.ForwardCache(self._net, params, rule)
-        self._looks = {}
+        self._cache = unit_projector.ForwardCache(self._net, params, rule)
+        self._projectors = {}
         self._work = collections.Counter()
         self._costs = {}
-        for layer, each in maps.items():
+        for layer, each in channels.items():
             self._costs[layer] = unit_projector.unit_cost(net, layer, rule)
             numbers = self._best[layer].images[self._chosen(layer, each)]
             for number in numbers[numbers >= 0].tolist():
                 self._work[number] += self._costs[layer]
 
     def project(
-        self, layer: str, maps: Sequence[int] | None = None
+        self, layer: str, channels: Sequence[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The patches and projections of one of the layers, as `project` gives them.
 
         Args:
           layer: its name.
-          maps: some of its maps; None stands for all.
+          channels: some of its maps; None stands for all.
 
         Raises:
           BadInput: another layer, an unknown map or rule, or no image for any of the
@@ -103,7 +104,7 @@ class Projector:
         if layer not in self._best:
             raise BadInput(f"{layer}: this Projector has {', '.join(self._best)}")
         best = self._best[layer]
-        chosen = self._chosen(layer, maps)
+        chosen = self._chosen(layer, channels)
         rows, ranks = np.nonzero(best.images[chosen] >= 0)
         if not len(rows):
             raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
@@ -147,22 +148,22 @@ class Projector:
           layer: the units'.
           which: [N] int, their images' numbers.
         """
-        look = self._look(layer)
-        waiting = {look.of_images: [], look.of_climbs: []}
+        projector = self._projector(layer)
+        waiting = {projector.project_images: [], projector.project_cached: []}
         for number in np.unique(which).tolist():
             image = np.asarray(self._images[number])
             own = np.flatnonzero(which == number)
-            way, seen = look.of_images, image
+            way, seen = projector.project_images, image
             if self._is_shared(layer, number, image, len(own) * self._costs[layer]):
-                way, seen = look.of_climbs, self._climbs.of(number, image)
+                way, seen = projector.project_cached, self._cache.get(number, image)
             for unit in own.tolist():
                 waiting[way].append((unit, image, seen))
-                if len(waiting[way]) == look.batch_size:
+                if len(waiting[way]) == projector.batch_size:
                     yield way, waiting[way]
                     waiting[way] = []
             self._work[number] -= len(own) * self._costs[layer]
             if self._work[number] <= 0:
-                self._climbs.drop(number)
+                self._cache.drop(number)
         yield from ((way, batch) for way, batch in waiting.items() if batch)
 
     def _is_shared(self, layer: str, number: int, image: np.ndarray, now: int) -> bool:
@@ -171,28 +172,28 @@ class Projector:
         Images of other sizes than the net's own would each compile anew, and all of a
         trace is too much to keep, or a whole batch of them.
         """
-        size, batch_size = self._net.input.size, self._look(layer).batch_size
+        size, batch_size = self._net.input.size, self._projector(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
             return False
-        if batch_size * self._climbs.bytes > unit_projector.MOST_KEPT:
+        if batch_size * self._cache.bytes > unit_projector.MOST_KEPT:
             return False
-        if number in self._climbs:
+        if number in self._cache:
             return True
-        to_come = 0 if self._climbs.is_full() else self._work[number]
-        return max(now, to_come) > self._climbs.cost
+        to_come = 0 if self._cache.is_full() else self._work[number]
+        return max(now, to_come) > self._cache.cost
 
-    def _look(self, layer: str) -> unit_projector.UnitProjector:
+    def _projector(self, layer: str) -> unit_projector.UnitProjector:
         """The layer's, kept until another layer is looked at: its kernels are large."""
-        if layer not in self._looks:
-            look = unit_projector.UnitProjector(
+        if layer not in self._projectors:
+            projector = unit_projector.UnitProjector(
                 self._net, self._params, layer, **self._settings
             )
-            self._looks = {layer: look}
-        return self._looks[layer]
+            self._projectors = {layer: projector}
+        return self._projectors[layer]
 
-    def _chosen(self, layer: str, maps: Sequence[int] | None) -> np.ndarray:
+    def _chosen(self, layer: str, channels: Sequence[int] | None) -> np.ndarray:
         count = len(self._best[layer].values)
-        chosen = np.arange(count) if maps is None else np.asarray(maps, int)
+        chosen = np.arange(count) if channels is None else np.asarray(channels, int)
         wrong = chosen[(chosen < 0) | (chosen >= count)]
         if len(wrong):
             raise BadInput(
@@ -208,7 +209,7 @@ def project(
     best: TopK | Mapping[str, TopK],
     *,
     layer: str,
-    maps: Sequence[int] | None = None,
+    channels: Sequence[int] | None = None,
     rule: deconvnet.Rule = "deconvnet",
     batch_size: int | None = None,
     control: controls.Control | None = None,
@@ -230,7 +231,7 @@ def project(
         them.
       best: of the layer, or the dict that `strongest` gives.
       layer: name of the layer.
-      maps: which maps, all by default.
+      channels: which maps, all by default.
       rule: what the ReLU does on the way down.
       batch_size: projections computed together. None takes what fits a budget.
       control: what is changed before a unit is projected (`controls.py`).
@@ -250,10 +251,10 @@ def project(
         params,
         images,
         best,
-        {layer: maps},
+        {layer: channels},
         rule=rule,
         batch_size=batch_size,
         control=control,
         own_values=own_values,
     )
-    return projector.project(layer, maps)
+    return projector.project(layer, channels)

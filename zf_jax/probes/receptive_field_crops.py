@@ -13,7 +13,7 @@ from zf_jax.layers import Pair
 from zf_jax.spec import Spec
 
 
-def inside(
+def valid_mask(
     net: Spec, cone: geometry.Crop, sizes: list[Pair], positions: np.ndarray
 ) -> convnet.ValidMask:
     """What of the units' cones lies in images of these sizes, and in their maps.
@@ -104,7 +104,7 @@ def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
 
 @functools.partial(xla.jit, static_argnames=("net", "layer"))
 def cut_traces(
-    net: Spec, wholes: Sequence[convnet.Trace], positions, inside, *, layer
+    net: Spec, wholes: Sequence[convnet.Trace], positions, valid, *, layer
 ) -> convnet.Trace:
     """The traces of the units' cones, cut out of those of their images.
 
@@ -112,14 +112,14 @@ def cut_traces(
       net: the net up to the units' layer.
       wholes: N traces of one image each, of the net's own size, as `kept` leaves them.
       positions: [N, 2] int, of the units in their maps.
-      inside: of their cones, as `inside` gives it; None takes the traces as they are.
+      valid: of the crops, as `valid_mask` gives it; None takes the traces as they are.
       layer: the units'.
 
     Returns:
       A trace of N parts, as the cone's net gives it.
     """
     lower = [each.name for each in net.layers[:-1]]
-    fields = None if inside is None else geometry.receptive_field_crop(net, layer)
+    fields = None if valid is None else geometry.receptive_field_crop(net, layer)
     last = geometry.shapes(net)[layer].maps
 
     def joined(arrays, field: geometry.Field | None) -> jax.Array:
@@ -137,7 +137,7 @@ def cut_traces(
     for name in sorted(wholes[0].switches.keys() & {*lower}):
         field = fields and fields.outputs[name]
         found = joined([each.switches[name] for each in wholes], field)
-        switches[name] = found if inside is None else inside.only(name, found)
+        switches[name] = found if valid is None else valid.mask_switches(name, found)
     return convnet.Trace(None, maps, {}, switches)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from zf_jax import convnet, deconvnet, xla
 from zf_jax.layers import Pair
-from zf_jax.probes import model_fn, occlusion
+from zf_jax.probes import model_functions, occlusion
 from zf_jax.spec import Spec
 
 
@@ -50,7 +50,7 @@ def projected(
 
 
 def occluded(
-    read: Callable[[jax.Array], jax.Array],
+    model_fn: Callable[[jax.Array], jax.Array],
     images: jax.Array,
     labels: jax.Array,
     *,
@@ -60,8 +60,8 @@ def occluded(
     """What each pixel's occlusion takes off the score of the image's class, on average.
 
     Args:
-      read: images [B, H, W, C] to scores of the classes, [B, L].
-      images: [N, H, W, C] float, as `read` takes them.
+      model_fn: images [B, H, W, C] to scores of the classes, [B, L].
+      images: [N, H, W, C] float, as `model_fn` takes them.
       labels: [N] int, one class an image.
       side: of the square, as `occlusion.sweep` takes it.
       stride: between its places, at most the side.
@@ -79,8 +79,8 @@ def occluded(
         return jnp.take_along_axis(scores, where, axis=axis)[..., 0]
 
     labels = jnp.asarray(labels)
-    clean = of_class(_clean(read, images), 1)
-    swept = occlusion.sweep(read, images, side=side, stride=stride)
+    clean = of_class(_clean(model_fn, images), 1)
+    swept = occlusion.sweep(model_fn, images, side=side, stride=stride)
     grids = jnp.moveaxis(of_class(swept, 3), 0, -1)
     found = occlusion.attribution(
         clean, grids, side=side, stride=stride, shape=images.shape[1:3]
@@ -88,13 +88,17 @@ def occluded(
     return jnp.moveaxis(found, -1, 0)
 
 
-def predicted(read: Callable[[jax.Array], jax.Array], images: jax.Array) -> np.ndarray:
+def predicted(
+    model_fn: Callable[[jax.Array], jax.Array], images: jax.Array
+) -> np.ndarray:
     """The most probable class of each image, [N] int; arguments as in `occluded`."""
-    return np.asarray(_clean(read, images).argmax(axis=1))
+    return np.asarray(_clean(model_fn, images).argmax(axis=1))
 
 
-def _clean(read, images):
-    program = model_fn.prepare(read, len(images), images.shape[1:], images.dtype)
+def _clean(model_fn, images):
+    program = model_functions.prepare(
+        model_fn, len(images), images.shape[1:], images.dtype
+    )
     return _apply(program.apply, program.weights, images)
 
 

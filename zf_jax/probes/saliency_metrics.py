@@ -20,10 +20,10 @@ from scipy import ndimage
 
 from zf_jax import xla
 from zf_jax.errors import BadInput
-from zf_jax.probes import model_fn, occlusion_engine
+from zf_jax.probes import model_functions, occlusion_engine
 
 
-def pointing(
+def pointing_game(
     maps: np.ndarray, regions: np.ndarray, *, tolerance: float = 0.0
 ) -> np.ndarray:
     """Whether each map's maximum lies in its region: the pointing game.
@@ -49,7 +49,7 @@ def pointing(
     return np.array(hits)
 
 
-def energy(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def energy_inside(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """How much of each map lies in its region, of all that is above zero.
 
     Args:
@@ -80,7 +80,7 @@ def _check(maps: np.ndarray, regions: np.ndarray) -> None:
 
 
 def deletion(
-    read: Callable[[jax.Array], jax.Array],
+    model_fn: Callable[[jax.Array], jax.Array],
     images: jax.Array,
     maps: jax.Array,
     labels: jax.Array,
@@ -92,8 +92,8 @@ def deletion(
     """The class's score as the map's strongest pixels are taken away, `step` by `step`.
 
     Args:
-      read: images [B, H, W, C] to scores of the classes, [B, L].
-      images: [N, H, W, C] float, as `read` takes them.
+      model_fn: images [B, H, W, C] to scores of the classes, [B, L].
+      images: [N, H, W, C] float, as `model_fn` takes them.
       maps: [N, H, W]; of equal values the first in reading order goes first.
       labels: [N] int, the class of each image whose score is read: in RISE, the one
         predicted for it.
@@ -107,14 +107,14 @@ def deletion(
       at last of nothing.
 
     Raises:
-      BadInput: a step below 1, or a `read` as `readings.prepare` refuses it.
+      BadInput: a step below 1, or a `model_fn` as `model_functions.prepare` refuses it.
     """
     last = jnp.full_like(images, fill)
-    return _curves(read, images, last, maps, labels, step, batch_size)
+    return _curves(model_fn, images, last, maps, labels, step, batch_size)
 
 
 def insertion(
-    read: Callable[[jax.Array], jax.Array],
+    model_fn: Callable[[jax.Array], jax.Array],
     images: jax.Array,
     maps: jax.Array,
     labels: jax.Array,
@@ -128,7 +128,7 @@ def insertion(
     image itself.
     """
     first = jnp.asarray(blur(np.asarray(images)))
-    return _curves(read, first, jnp.asarray(images), maps, labels, step, batch_size)
+    return _curves(model_fn, first, jnp.asarray(images), maps, labels, step, batch_size)
 
 
 def blur(images: np.ndarray) -> np.ndarray:
@@ -150,7 +150,9 @@ def auc(curves: np.ndarray) -> np.ndarray:
     return np.trapezoid(curves, dx=1 / (curves.shape[1] - 1), axis=1)
 
 
-def _curves(read, first, last, maps, labels, step: int, batch_size: int) -> jax.Array:
+def _curves(
+    model_fn, first, last, maps, labels, step: int, batch_size: int
+) -> jax.Array:
     """Scores on the way from the first images to the last ones."""
     if step < 1:
         raise BadInput(f"step {step}: starts at 1 pixel")
@@ -161,7 +163,7 @@ def _curves(read, first, last, maps, labels, step: int, batch_size: int) -> jax.
         )
     count = math.ceil(maps.shape[1] * maps.shape[2] / step) + 1
     size = occlusion_engine.even(batch_size, count)
-    program = model_fn.prepare(read, size, first.shape[1:], first.dtype)
+    program = model_functions.prepare(model_fn, size, first.shape[1:], first.dtype)
     given = first, last, jnp.asarray(maps), jnp.asarray(labels)
     return _fade(
         program.apply, program.weights, *given, step=step, count=count, size=size

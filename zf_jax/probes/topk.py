@@ -92,7 +92,7 @@ class ScanState(NamedTuple):
 
 
 def scan(
-    read_maps: Callable[[jax.Array], dict[str, jax.Array]],
+    maps_fn: Callable[[jax.Array], dict[str, jax.Array]],
     batches: Iterable[np.ndarray],
     *,
     k: int = 9,
@@ -100,10 +100,10 @@ def scan(
 ) -> dict[str, TopK]:
     """The k strongest images of every map, in one pass for all layers.
 
-    `read_maps` is compiled once per function, as in `occlusion.sweep`.
+    `maps_fn` is compiled once per function, as in `occlusion.sweep`.
 
     Args:
-      read_maps: a batch [N, ...] to the maps of each layer, [N, H, W, C] or [N, D].
+      maps_fn: a batch [N, ...] to the maps of each layer, [N, H, W, C] or [N, D].
       batches: of one size but for the last, in the data set's order.
       k: how many.
       devices: that share each batch; all local ones by default.
@@ -111,7 +111,7 @@ def scan(
     Raises:
       BadInput: no batches, or k below 1.
     """
-    passed = scan_states(read_maps, batches, k=k, devices=devices)
+    passed = scan_states(maps_fn, batches, k=k, devices=devices)
     last = collections.deque(passed, maxlen=1)
     if not last:
         raise BadInput("batches: there are none, so no image is the strongest")
@@ -119,32 +119,32 @@ def scan(
 
 
 def scan_states(
-    read_maps: Callable[[jax.Array], dict[str, jax.Array]],
+    maps_fn: Callable[[jax.Array], dict[str, jax.Array]],
     batches: Iterable[np.ndarray],
     *,
     k: int = 9,
-    begin: ScanState | None = None,
+    start: ScanState | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[ScanState]:
     """`strongest`, batch by batch, to be kept and gone on from.
 
     Args:
-      read_maps: as in `strongest`.
-      batches: as in `strongest`; those from image `begin.seen` on.
+      maps_fn: as in `strongest`.
+      batches: as in `strongest`; those from image `start.seen` on.
       k: how many.
-      begin: where an earlier pass ended; the beginning by default.
+      start: where an earlier pass ended; the beginning by default.
       devices: as in `strongest`.
 
     Yields:
       How far it has come, after every batch; it holds until the next is asked for.
 
     Raises:
-      BadInput: k below 1, or `begin` of other layers, maps or k.
+      BadInput: k below 1, or `start` of other layers, maps or k.
     """
     if k < 1:
         raise BadInput(f"k {k}: starts at 1")
     devices = tuple(devices or jax.local_devices())
-    best, seen, size = None, begin.seen if begin else 0, None
+    best, seen, size = None, start.seen if start else 0, None
     for batch in batches:
         if size is None:
             on_cpu = devices[0].platform == "cpu"
@@ -154,9 +154,9 @@ def scan_states(
         images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
         seen += len(batch)
         shape = piece, *batch.shape[1:]
-        read = closure.hoist(read_maps, jax.ShapeDtypeStruct(shape, batch.dtype))
+        read = closure.hoist(maps_fn, jax.ShapeDtypeStruct(shape, batch.dtype))
         if best is None:
-            best = _first(read.result, k, begin)
+            best = _first(read.result, k, start)
             weights, best = parallel.place(
                 (read.weights, best), devices, PartitionSpec()
             )
@@ -169,18 +169,18 @@ def scan_states(
         yield ScanState(best, seen)
 
 
-def _first(result, k: int, begin: ScanState | None) -> dict[str, TopK]:
+def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
     """What a pass begins with."""
-    empty = {name: empty(maps.shape[-1], k) for name, maps in result.items()}
-    if begin is None:
-        return empty
+    fresh = {name: empty(maps.shape[-1], k) for name, maps in result.items()}
+    if start is None:
+        return fresh
     shapes, given = (
         {name: each.values.shape for name, each in best.items()}
-        for best in (empty, begin.best)
+        for best in (fresh, start.best)
     )
     if shapes != given:
-        raise BadInput(f"begin: is a pass for {given} (maps, k), this one for {shapes}")
-    return jax.tree.map(jnp.asarray, begin.best)
+        raise BadInput(f"start: is a pass for {given} (maps, k), this one for {shapes}")
+    return jax.tree.map(jnp.asarray, start.best)
 
 
 @functools.partial(
@@ -196,8 +196,8 @@ def _absorb(weights, best, batch, images, *, apply, k: int, devices):
         return merge_all(best, found), None
 
     def of_pieces(batch, images):
-        empty = {name: empty(len(each.values), k) for name, each in best.items()}
-        return lax.scan(of_piece, empty, (batch, images))[0]
+        fresh = {name: empty(len(each.values), k) for name, each in best.items()}
+        return lax.scan(of_piece, fresh, (batch, images))[0]
 
     def of_devices(batch, images):
         everyones = lax.all_gather(of_pieces(batch, images), "devices")

@@ -5,16 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zf_jax.probes import model_fn
+from zf_jax.probes import model_functions
 
 
-def make_probabilities(read_logits: model_fn.ModelFn) -> model_fn.ModelFn:
+def make_probabilities(logits_fn: model_functions.ModelFn) -> model_functions.ModelFn:
     """The classes' probabilities in every crop of an image.
 
     Crop after crop, so that all need no more memory than one.
 
     Args:
-      read_logits: any JAX function of images [N, H, W, C] to logits [N, L].
+      logits_fn: any JAX function of images [N, H, W, C] to logits [N, L].
 
     Returns:
       A function of crops [N, V, H, W, C], V of each image, to probabilities
@@ -23,7 +23,7 @@ def make_probabilities(read_logits: model_fn.ModelFn) -> model_fn.ModelFn:
 
     def probabilities(crops: jax.Array) -> jax.Array:
         def of_crop(images):
-            return jax.nn.softmax(read_logits(images).astype(jnp.float32))
+            return jax.nn.softmax(logits_fn(images).astype(jnp.float32))
 
         return jnp.moveaxis(lax.map(of_crop, jnp.moveaxis(crops, 1, 0)), 0, 1)
 

@@ -22,7 +22,7 @@ CLASSIFIERS: dict[str, Callable] = {
     "svm": lambda: LinearSVC(C=1.0, max_iter=20_000),
 }
 # Bytes of a layer's features: `measure` holds a few copies of them.
-MOST = 8 * 2**30
+MAX_FEATURE_BYTES = 8 * 2**30
 
 
 class Fold(NamedTuple):
@@ -128,11 +128,11 @@ def measure(
     found = {}
     for name, make in CLASSIFIERS.items():
         fitted = make().fit(given, labels[train])
-        found[name] = per_class(labels[fold.test], fitted.predict(judged))
+        found[name] = mean_class_accuracy(labels[fold.test], fitted.predict(judged))
     return found
 
 
-def per_class(labels: np.ndarray, predicted: np.ndarray) -> float:
+def mean_class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Accuracy of every class that has images, averaged: [T], [T] int to 0..1."""
     present = np.unique(labels)
     return float(recall_score(labels, predicted, labels=present, average="macro"))

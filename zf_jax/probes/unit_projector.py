@@ -53,7 +53,7 @@ def in_threads(work: Callable[..., None], batches: Iterable[tuple]) -> None:
             each.result()
 
 
-def smallest(net: Spec, layer: str) -> geometry.Crop | None:
+def cheaper_crop(net: Spec, layer: str) -> geometry.Crop | None:
     """The cone of a layer's units; None where all of an image is no more work."""
     net = net.upto(layer)
     if any(isinstance(each.filter, Dense) for each in net.layers):
@@ -65,7 +65,7 @@ def smallest(net: Spec, layer: str) -> geometry.Crop | None:
 
 def unit_cost(net: Spec, layer: str, rule) -> int:
     """`climb_cost` of a unit alone."""
-    cone = smallest(net, layer)
+    cone = cheaper_crop(net, layer)
     return forward_cost(cone.net if cone else net.upto(layer), rule)
 
 
@@ -119,7 +119,7 @@ class ForwardCache:
         """Whether no more images will be kept."""
         return (len(self._kept) + 1) * self.bytes > MOST_KEPT
 
-    def of(self, number: int, image: np.ndarray) -> CachedForward:
+    def get(self, number: int, image: np.ndarray) -> CachedForward:
         """Of image `number`, [H, W, C] float; kept while there is room.
 
         From one thread alone, unlike `Climb.trace`.
@@ -172,7 +172,7 @@ class UnitProjector:
         self._net, self._layer, self._rule = net.upto(layer), layer, rule
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
-        self._cone, self._field = smallest(net, layer), geometry.fields(net)[layer]
+        self._cone, self._field = cheaper_crop(net, layer), geometry.fields(net)[layer]
         self._ups, self._downs, self._large = None, {}, None
         if control is None:
             small = self._cone.net if self._cone else self._net
@@ -187,7 +187,9 @@ class UnitProjector:
             most = min(max(_BYTES_CPU // unit, _FEWEST_CPU), _MOST_CPU)
         return max(1, min(most, _BUDGET // unit))
 
-    def of_images(self, images: Sequence[np.ndarray], units: compiled_passes.Units):
+    def project_images(
+        self, images: Sequence[np.ndarray], units: compiled_passes.Units
+    ):
         """Each unit runs up the part of its image that it sees.
 
         Args:
@@ -199,19 +201,21 @@ class UnitProjector:
         """
         images, filled = self._filled(images, units)
         sizes = [image.shape[:2] for image in images]
-        net, firsts, inside = self._framed(sizes, filled.positions)
-        if inside is not None:
+        net, firsts, valid = self._framed(sizes, filled.positions)
+        if valid is not None:
             images = [
                 receptive_field_crops.cut(image, first, net.input.size)
                 for image, first in zip(images, firsts, strict=True)
             ]
-        given = self._params, np.stack(images), inside
+        given = self._params, np.stack(images), valid
         if self._ups is None:
             self._ups = compiled_passes.prepare_forward(net, *given, keep=self._keep)
         trace = compiled_passes.forward(net, self._ups, *given, keep=self._keep)
-        return self._down(net, trace, filled, inside, firsts, len(units.channels))
+        return self._down(net, trace, filled, valid, firsts, len(units.channels))
 
-    def of_climbs(self, climbs: Sequence[CachedForward], units: compiled_passes.Units):
+    def project_cached(
+        self, climbs: Sequence[CachedForward], units: compiled_passes.Units
+    ):
         """Each unit takes its part of the trace of its image, of the net's own size.
 
         Args:
@@ -221,19 +225,19 @@ class UnitProjector:
         climbs, filled = self._filled(climbs, units)
         traces = [each.trace() for each in climbs]
         sizes = [self._net.input.size] * len(traces)
-        net, firsts, inside = self._framed(sizes, filled.positions)
-        of = filled.positions, inside
+        net, firsts, valid = self._framed(sizes, filled.positions)
+        of = filled.positions, valid
         trace = receptive_field_crops.cut_traces(
             self._net, traces, *of, layer=self._layer
         )
-        return self._down(net, trace, filled, inside, firsts, len(units.channels))
+        return self._down(net, trace, filled, valid, firsts, len(units.channels))
 
     def _filled(self, given: Sequence, units: compiled_passes.Units):
         filled = np.minimum(np.arange(self.batch_size), len(given) - 1)
         return [given[n] for n in filled], units.at(filled)
 
     def _framed(self, sizes, positions: np.ndarray):
-        """The net that is run, where it begins in each image, and what is inside."""
+        """The net that is run, where it begins in each image, and what is valid."""
         own = set(sizes) == {self._net.input.size}
         if self._cone is None and own:
             return self._net, np.zeros((len(sizes), 2), int), None
@@ -251,15 +255,15 @@ class UnitProjector:
         return (
             cone.net,
             firsts,
-            receptive_field_crops.inside(self._net, cone, sizes, positions),
+            receptive_field_crops.valid_mask(self._net, cone, sizes, positions),
         )
 
     def _down(
-        self, net: Spec, trace, units: compiled_passes.Units, inside, firsts, count: int
+        self, net: Spec, trace, units: compiled_passes.Units, valid, firsts, count: int
     ):
-        if inside is not None:
+        if valid is not None:
             units = units._replace(positions=np.zeros_like(units.positions))
-        given = self._params, trace, units, inside, self._control
+        given = self._params, trace, units, valid, self._control
         of = {"layer": self._layer, "rule": self._rule, "large": self._large}
         if net not in self._downs:
             self._downs[net] = compiled_passes.prepare_backward(net, *given, **of)

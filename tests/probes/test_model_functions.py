@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from zf_jax.errors import BadInput
-from zf_jax.probes import model_fn, occlusion
+from zf_jax.probes import model_functions, occlusion
 
 SHAPE = (9, 8, 3)
 
@@ -41,7 +41,7 @@ UNTRACEABLE = {
 @pytest.mark.parametrize("read", UNTRACEABLE.values(), ids=UNTRACEABLE)
 @pytest.mark.parametrize("call", [sweep, occlusion.explain])
 def test_what_cannot_be_traced(read, call):
-    with pytest.raises(BadInput, match="read cannot be traced by JAX") as error:
+    with pytest.raises(BadInput, match="model_fn cannot be traced by JAX") as error:
         call(read, image=pictures(40, 40, 3))
     assert "\n" not in str(error.value)
 
@@ -49,13 +49,16 @@ def test_what_cannot_be_traced(read, call):
 @pytest.mark.parametrize(
     ("read", "message"),
     [
-        (lambda images: images.sum(), r"read gives \(\) for 1 images"),
-        (lambda images: images.mean(axis=0), r"read gives \(9, 8, 3\) for 1"),
+        (lambda images: images.sum(), r"model_fn gives \(\) for 1 images"),
+        (lambda images: images.mean(axis=0), r"model_fn gives \(9, 8, 3\) for 1"),
         # Of one image that would pass: it is seen with two.
         (lambda images: images.mean(axis=0, keepdims=True), "for 2 images"),
-        (lambda images: {"a": total(images), "b": jnp.ones(4)}, r"read gives \(4,\)"),
-        (lambda images: {}, "read gives nothing"),
-        (lambda images: None, "read gives nothing"),
+        (
+            lambda images: {"a": total(images), "b": jnp.ones(4)},
+            r"model_fn gives \(4,\)",
+        ),
+        (lambda images: {}, "model_fn gives nothing"),
+        (lambda images: None, "model_fn gives nothing"),
         ([1, 2], "a list cannot be kept track of"),
     ],
 )
@@ -99,7 +102,7 @@ MIXING = {
 @pytest.mark.parametrize("read", MIXING.values(), ids=MIXING)
 @pytest.mark.parametrize("image", [pictures(*SHAPE), jnp.zeros(SHAPE)])
 def test_what_mixes_images(read, image):
-    with pytest.raises(BadInput, match="read mixes the images of a batch") as error:
+    with pytest.raises(BadInput, match="model_fn mixes the images of a batch") as error:
         sweep(read, image)
     assert "\n" not in str(error.value)
 
@@ -113,7 +116,7 @@ def test_a_module_that_is_being_trained():
             return self.norm(images).max(axis=(1, 2))
 
     model = Model()
-    with pytest.raises(BadInput, match=r"read changes its own state .*eval") as error:
+    with pytest.raises(BadInput, match=r"changes its own state .*eval") as error:
         sweep(model)
     assert "\n" not in str(error.value)
     # As the message advises.
@@ -161,7 +164,7 @@ def test_what_mixes_is_found_once(monkeypatch):
     assert 2 in calls
     assert len(calls) == first
     # Another shape is another function, as far as that goes.
-    model_fn.check_alone(read, pictures(5, 5, 3))
+    model_functions.check_independent(read, pictures(5, 5, 3))
     assert calls[first:].count(2) == 1
 
 

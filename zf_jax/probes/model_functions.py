@@ -24,14 +24,14 @@ _ROUNDING = 0.05
 _checked: weakref.WeakKeyDictionary[Callable, set] = weakref.WeakKeyDictionary()
 
 
-def prepare(read: ModelFn, count: int, shape, dtype) -> closure.Hoisted:
+def prepare(model_fn: ModelFn, count: int, shape, dtype) -> closure.Hoisted:
     """The function for `count` images, its weights made arguments.
 
     Raises:
       BadInput: it cannot be traced, or its results do not begin with the images' axis.
     """
     try:
-        program = closure.hoist(read, jax.ShapeDtypeStruct((count, *shape), dtype))
+        program = closure.hoist(model_fn, jax.ShapeDtypeStruct((count, *shape), dtype))
     except (
         jax.errors.TracerArrayConversionError,
         jax.errors.TracerBoolConversionError,
@@ -41,39 +41,39 @@ def prepare(read: ModelFn, count: int, shape, dtype) -> closure.Hoisted:
     ) as error:
         reason = str(error).split("\n")[0]
         raise BadInput(
-            f"read cannot be traced by JAX, its code needs values ({reason}): use "
+            f"model_fn cannot be traced by JAX, its code needs values ({reason}): use "
             "jax.numpy in it, and no branches on values"
         ) from None
     except flax.errors.TraceContextError as error:
         reason = str(error).split(" (http")[0]
         raise BadInput(
-            f"read changes its own state ({reason}): put the model into evaluation "
+            f"model_fn changes its own state ({reason}): put the model into evaluation "
             "mode, as with model.eval()"
         ) from None
     leaves = jax.tree.leaves(program.result)
     if not leaves:
-        raise BadInput("read gives nothing: return an array, or a pytree of arrays")
+        raise BadInput("model_fn gives nothing: return an array, or a pytree of arrays")
     for leaf in leaves:
         if leaf.shape[:1] != (count,):
             raise BadInput(
-                f"read gives {leaf.shape} for {count} images: every result must "
+                f"model_fn gives {leaf.shape} for {count} images: every result must "
                 "begin with the axis of images"
             )
     return program
 
 
-def check_alone(read: ModelFn, image: jax.Array) -> None:
+def check_independent(model_fn: ModelFn, image: jax.Array) -> None:
     """Whether images are read one by one: once per function and shape.
 
     Raises:
       BadInput: an image's reading depends on the others of its batch, as with batch
         normalisation in training mode.
     """
-    one = prepare(read, 1, image.shape, image.dtype)
+    one = prepare(model_fn, 1, image.shape, image.dtype)
     key, seen = (image.shape, image.dtype), _checked.setdefault(one.apply, set())
     if key in seen:
         return
-    two = prepare(read, 2, image.shape, image.dtype)
+    two = prepare(model_fn, 2, image.shape, image.dtype)
     alone, beside = jax.device_get(
         _alone_and_beside(one.apply, two.apply, one.weights, two.weights, image)
     )
@@ -86,7 +86,7 @@ def check_alone(read: ModelFn, image: jax.Array) -> None:
         most = max(np.abs(x[np.isfinite(x)]).max(initial=0) for x in (a, b))
         if not np.isclose(a, b, rtol=0, atol=_ROUNDING * most, equal_nan=True).all():
             raise BadInput(
-                "read mixes the images of a batch: an image's reading changes with "
+                "model_fn mixes the images of a batch: an image's reading changes with "
                 "another beside it (batch normalisation in training mode?)"
             )
     seen.add(key)
