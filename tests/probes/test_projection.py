@@ -352,8 +352,8 @@ def test_project_is_zero_where_there_is_no_image(params, read_maps):
     ("change", "message"),
     [
         ({"layer": "layer9"}, "layer9.*layer1, layer2"),
-        ({"maps": [0, 5]}, "map 5.*0 to 4"),
-        ({"maps": [-1]}, "map -1"),
+        ({"channels": [0, 5]}, "channel 5.*0 to 4"),
+        ({"channels": [-1]}, "channel -1"),
         ({"rule": "sideways"}, "rule 'sideways'"),
     ],
 )
@@ -527,7 +527,7 @@ def counted(monkeypatch):
         counts["whole" if len(images) == 1 else "cones"] += 1
         return up(net, kernels, params, images, *rest, **settings)
 
-    monkeypatch.setattr(compiled_passes, "up", counting)
+    monkeypatch.setattr(compiled_passes, "forward", counting)
     return counts
 
 
@@ -553,7 +553,7 @@ def test_an_image_is_kept_for_later(trunk, monkeypatch, full):
             np.testing.assert_allclose(one, other, atol=1e-6 * np.abs(other).max())
     # Without room an image is run up for every call, where that is worth it.
     assert counts["whole"] == (2 if full else 1)
-    assert not projector._climbs._kept
+    assert not projector._cache._kept
 
 
 def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
@@ -564,7 +564,7 @@ def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
     entries = [math.prod(s.maps) for s in geometry.shapes(TRUNK).values()]
     assert 4 * sum(entries) < bytes_ < 5 * sum(entries)
     for most in (2 * bytes_ - 1, 2 * bytes_):
-        monkeypatch.setattr(projection, "MOST_KEPT", most)
+        monkeypatch.setattr(unit_projector, "MOST_KEPT", most)
         settings = {"layer": "c", "rule": "gradient", "batch_size": 2}
         projection.project(TRUNK, params, images, best, **settings)
     assert counts["whole"] == 1
@@ -577,7 +577,7 @@ def test_how_many_units_go_together(params, monkeypatch):
         ).batch_size
 
     def set_bytes(units):
-        monkeypatch.setattr(projection, "_BYTES_CPU", int(units * unit))
+        monkeypatch.setattr(unit_projector, "_BYTES_CPU", int(units * unit))
 
     net = unit_projector.cheaper_crop(NET, "layer2").net
     shapes = geometry.shapes(net).values()
@@ -586,7 +586,7 @@ def test_how_many_units_go_together(params, monkeypatch):
     for units, expected in ((1, 8), (12.5, 12), (100, 16)):
         set_bytes(units)
         assert together() == expected
-    monkeypatch.setattr(projection, "_BUDGET", 3 * unit)
+    monkeypatch.setattr(unit_projector, "_BUDGET", 3 * unit)
     assert together() == 3
 
 
@@ -677,7 +677,7 @@ def test_dense_layers_share_an_image(params, found):
     maps = {"layer2": None, "layer3": None, "layer4": [2, 0]}
     projector = projection.Projector(NET, params, images, best, maps, rule="guided")
     for layer, each in maps.items():
-        given = {"layer": layer, "maps": each, "rule": "guided", "batch_size": 1}
+        given = {"layer": layer, "channels": each, "rule": "guided", "batch_size": 1}
         want = projection.project(NET, params, images, best, **given)
         for one, other in zip(projector.project(layer, each), want, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())

@@ -197,7 +197,7 @@ class Projector:
         wrong = chosen[(chosen < 0) | (chosen >= count)]
         if len(wrong):
             raise BadInput(
-                f"map {wrong[0]}: {layer} of {self._net.name} has 0 to {count - 1}"
+                f"channel {wrong[0]}: {layer} of {self._net.name} has 0 to {count - 1}"
             )
         return chosen
 
