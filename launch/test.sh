@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # The test command: makes .venv, installs, then runs ruff, import-linter and pytest.
 #
-#   ./launch/test.sh                  everything
-#   ./launch/test.sh tests/ops -x     pytest with these arguments
+#   ./launch/test.sh                    the fast tier: all but the tests marked slow
+#   ./launch/test.sh --all              everything
+#   ./launch/test.sh tests/ops -x       pytest with these arguments, after --all or not
+#   ./launch/test.sh -n0 --pdb          in one process, which can be looked into
 #
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
 set -euo pipefail
@@ -10,7 +12,15 @@ cd "$(dirname "$0")/.."
 . launch/install.sh
 install "[test]"
 
+tier=(-m "not slow")
+if [ "${1:-}" = --all ]; then
+  tier=()
+  shift
+fi
+
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$VENV/bin/lint-imports"
-"$python" -m pytest "$@"
+# A worker a core, of one thread each (tests/conftest.py).
+"$python" -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal \
+  ${tier[@]+"${tier[@]}"} "$@"

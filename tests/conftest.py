@@ -1,4 +1,4 @@
-"""Strict modes for every test, four CPU devices, and what several tests share."""
+"""Strict modes for every test, its devices, and what several tests share."""
 
 import contextlib
 import dataclasses
@@ -9,9 +9,12 @@ import pathlib
 import platform
 
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A thread a worker: several would wait for one another. XLA reads NPROC.
+    os.environ |= {"NPROC": "1", "OMP_NUM_THREADS": "1"}
 
 import jax
 import numpy as np
@@ -36,7 +39,7 @@ def _processor() -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-# What is compiled is kept between runs, small programs too.
+# What is compiled is kept between runs and shared by workers, small programs too.
 _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 jax.config.update(
     "jax_compilation_cache_dir", str(_CACHE / "zf_jax_tests" / _processor())
@@ -56,15 +59,37 @@ def _listen(event: str, seconds: float, **_) -> None:
 jax.monitoring.register_event_duration_secs_listener(_listen)
 
 
+# A test and its fixtures see one device; a test marked with `devices` sees two.
+_EVERY_DEVICE = tuple(jax.devices())
+_seen = [1]
+for _name in ("devices", "local_devices"):
+    setattr(jax, _name, lambda *_, **__: list(_EVERY_DEVICE[: _seen[0]]))
+for _name in ("device_count", "local_device_count"):
+    setattr(jax, _name, lambda *_, **__: _seen[0])
+
+
+@pytest.fixture(autouse=True)
+def _see_devices(request):
+    if request.node.get_closest_marker("devices"):
+        _seen[0] = 2
+    yield
+    _seen[0] = 1
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compilations():
-    """Each compiled program maps memory, of which a process has 65,530 pieces.
+    """Gives compiled programs back before the process runs out of memory maps.
 
-    A module's are given back at its end; what several share is in the cache on disk.
+    Each program takes several, and Linux allows a process some 65,530. What is needed
+    again is read from the cache on disk.
     """
     yield
-    jax.clear_caches()
-    gc.collect()
+    with contextlib.suppress(OSError):
+        limit = int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
+        used = pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
+        if used > limit / 2:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture

@@ -130,11 +130,11 @@ def test_negative_values_and_the_filled_up_batch():
     assert_same(best["maps"], oracle(images, 5))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_devices_give_the_same_bit_for_bit(read_maps, count):
+@pytest.mark.devices
+def test_devices_give_the_same_bit_for_bit(read_maps):
     images, devices = pictures(22), jax.devices()
-    want = topk.scan(read_maps, in_batches(images, 8), devices=devices[:4])
-    got = topk.scan(read_maps, in_batches(images, 8), devices=devices[:count])
+    want = topk.scan(read_maps, in_batches(images, 8), devices=devices)
+    got = topk.scan(read_maps, in_batches(images, 8), devices=devices[:1])
     for layer in want:
         assert_same(got[layer], want[layer])
 
