@@ -294,30 +294,6 @@ def test_golden_rectification():
         assert found.ravel().tolist() == pixels
 
 
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("rule", RULES)
-def test_going_down_in_two_steps(name, rule):
-    net, params, trace = start(name)
-    top = net.layers[-1].name
-    seed = make_seeds(trace)[top]
-    want = deconvnet.reconstruct(net, params, seed, trace, layer=top, rule=rule)
-    for layer in [each.name for each in net.layers[:-1]]:
-        given = {"rule": rule, "layer": top, "down_to": layer}
-        signal = deconvnet.reconstruct(net, params, seed, trace, **given)
-        assert signal.shape == trace.outputs[layer].shape
-        given = {"rule": rule, "layer": layer, "of": "outputs"}
-        found = deconvnet.reconstruct(net, params, signal, trace, **given)
-        assert relative(found, want) < 1e-6
-
-
-def test_refuses_to_go_up():
-    net, params, trace = start("topped")
-    seed = jnp.zeros_like(trace.maps["b"])
-    for layer in "bc":
-        with pytest.raises(BadInput, match=f"down_to '{layer}': not below b"):
-            deconvnet.reconstruct(net, params, seed, trace, layer="b", down_to=layer)
-
-
 def test_golden_unpooling():
     # By hand: 2x2 pools of 4x4 pixels; the strongest unit of layer b is 9 * 3, and
     # comes down as 27 * 3 where the 9 stands, though the pool is far coarser. The
@@ -513,13 +489,13 @@ def test_dtype_is_the_seeds():
 
 def test_the_same_call_compiles_once(monkeypatch):
     traced = []
-    original = deconvnet.filtering.filter_down
+    original = deconvnet.conv.conv_transpose
 
     def counted(*arguments):
         traced.append(arguments[0])
         return original(*arguments)
 
-    monkeypatch.setattr(deconvnet.filtering, "filter_down", counted)
+    monkeypatch.setattr(deconvnet.conv, "conv_transpose", counted)
     net, params, trace = start("topped")
     # A net that no other test uses, or it would have been compiled before.
     net = Spec("counted", net.input, net.layers)
@@ -552,8 +528,6 @@ def test_reconstruct_inside_jit_and_vmap():
         ({"layer": "z"}, "layer 'z': topped has a, b, c, d, e"),
         ({"rule": "saliency"}, "rule 'saliency': there are deconvnet, gradient, guide"),
         ({"lrn": "none"}, "lrn 'none': there are"),
-        ({"of": "pixels"}, "of 'pixels': there are maps, outputs"),
-        ({"layer": "a", "of": "outputs"}, r"seed of shape .* at a: the trace has"),
         ({"layer": "b"}, r"a seed of shape \(2, 2, 1, 6\) at b: the trace has"),
     ],
 )

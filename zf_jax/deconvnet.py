@@ -96,9 +96,7 @@ def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
     return jnp.broadcast_to(jnp.asarray(index), (count, len(sizes)))
 
 
-@functools.partial(
-    xla.jit, static_argnames=("net", "layer", "of", "rule", "lrn", "down_to")
-)
+@functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "lrn"))
 def reconstruct(
     net: Spec,
     params: dict,
@@ -106,61 +104,47 @@ def reconstruct(
     trace: Trace,
     *,
     layer: str,
-    of: Literal["maps", "outputs"] = "maps",
     rule: Rule = "deconvnet",
     lrn: LrnRule | None = None,
     valid: ValidMask | None = None,
-    down_to: str | None = None,
 ) -> jax.Array:
     """Projects a layer's activations down to pixels.
 
     Args:
       net: what the net is.
       params: its parameters, {layer: {"kernel": ..., "bias": ...}}.
-      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it, or of
-        `trace.outputs[layer]`. Linear in it with rule "gradient", positively
-        homogeneous with the others.
+      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it. Linear in
+        it with rule "gradient", positively homogeneous with the others.
       trace: of the same images.
       layer: where the seed stands: any layer, dense ones and the logits too.
-      of: which of them the seed is of: the layer's maps, or its output, after pooling
-        and contrast normalisation.
       rule: what the ReLU does on the way down.
       lrn: what contrast normalisation does on the way down: "identity", or its
         true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
         2016, but the gradient with rule "gradient", which then equals `jax.grad`.
       valid: for the net of a cone, as in `ConvNet`.
-      down_to: a lower layer, to stop at: gives what arrives at its output, which is
-        the seed to go on with from there.
 
     Returns:
-      [N, H, W, C] in the seed's dtype, signed, in the units of the net's input; with
-      `down_to` in the shape of that layer's output.
+      [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
 
     Raises:
-      BadInput: an unknown layer or rule, a layer to stop at that is not
-        lower, or a seed of another shape.
+      BadInput: an unknown layer or rule, or a seed of another shape.
     """
-    last, stop = net.index(layer), -1 if down_to is None else net.index(down_to)
-    if stop >= last:
-        raise BadInput(f"down_to {down_to!r}: not below {layer}")
+    last = net.index(layer)
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
         raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
     if lrn not in (lrns := ("identity", "gradient", None)):
         raise BadInput(f"lrn {lrn!r}: there are {lrns}")
-    if of not in ("maps", "outputs"):
-        raise BadInput(f"of {of!r}: there are maps, outputs")
-    arrays = trace.maps if of == "maps" else trace.outputs
-    if layer not in arrays or seed.shape != arrays[layer].shape:
-        found = {name: each.shape for name, each in arrays.items()}
+    if layer not in trace.maps or seed.shape != trace.maps[layer].shape:
+        found = {name: each.shape for name, each in trace.maps.items()}
         raise BadInput(
             f"a seed of shape {seed.shape} at {layer}: the trace has {found}"
         )
     if lrn is None:
         lrn = "gradient" if rule == "gradient" else "identity"
     signal = seed
-    for index in range(last, stop, -1):
+    for index in range(last, -1, -1):
         each = net.layers[index]
-        if index < last or of == "outputs":
+        if index < last:
             signal = _tail_down(each, signal, trace, lrn)
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images

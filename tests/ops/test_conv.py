@@ -23,12 +23,6 @@ CASES = {
     "depthwise": (Conv(6, (3, 1), groups=3), (1, 5, 4, 3)),
     "1 x 1": (Conv(5, 1), (1, 3, 4, 2)),
     "more padding than window": (Conv(2, 2, 1, 3), (1, 3, 3, 1)),
-    # As many entries as are padded where that is faster.
-    "many entries": (Conv(4, 3), (2, 6, 5, 16)),
-    "many entries, stride 2": (Conv(4, 3, 2), (1, 7, 7, 16)),
-    "many entries, rectangular": (Conv(4, (2, 5), (1, 3)), (1, 4, 12, 16)),
-    "many entries, groups": (Conv(4, 3, 1, groups=2), (1, 5, 4, 32)),
-    "many entries, stride 2, one left over": (Conv(4, 3, 2), (1, 7, 8, 16)),
 }
 
 
@@ -55,14 +49,6 @@ def correlate(op: Conv, x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         window = window[:, :rows, :columns, :inputs]
         found[:, i, j, m] = (window * kernel[..., m]).sum((1, 2, 3))
     return found
-
-
-@pytest.fixture(
-    params=[True, False], ids=["never unpadded", "as they are"], autouse=True
-)
-def slow_unpadded(request, monkeypatch):
-    """Both of what versions of JAX are given."""
-    monkeypatch.setattr(conv, "_SLOW_UNPADDED", request.param)
 
 
 def test_golden():

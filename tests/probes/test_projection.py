@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
-from zf_jax.ops import spreading
 from zf_jax.probes import compiled_passes, controls, projection, topk, unit_projector
 from zf_jax.spec import Input, Spec
-from zf_jax.transforms import filters
 
 NET = Spec(
     "toy",
@@ -617,13 +615,11 @@ def test_pages_compile_once(trunk, compilations):
     assert found == []
 
 
-@pytest.mark.parametrize("large", [0, 2_500, 1 << 20])
-def test_own_and_other_sizes_together(trunk, monkeypatch, large):
+def test_own_and_other_sizes_together(trunk):
     # Images of the net's own size are run whole, others by the larger cone.
-    monkeypatch.setattr(compiled_passes, "_LARGE", large)
     params, _ = trunk
     given = dataclasses.replace(TRUNK.input, size=(16, 14))
-    net = dataclasses.replace(TRUNK, name=f"small {large}", input=given)
+    net = dataclasses.replace(TRUNK, name="small", input=given)
     rng = np.random.default_rng(4)
     sizes = [(16, 14), (22, 20), (16, 14)]
     images = [rng.normal(size=(*size, 3)).astype(np.float32) for size in sizes]
@@ -749,30 +745,9 @@ def deep(name):
     )
 
 
-@pytest.mark.parametrize(
-    ("large", "rule", "is_sparse"),
-    [
-        (0, "deconvnet", False),
-        (20_000, "deconvnet", True),
-        (20_000, "guided", False),
-        (20_000, "gradient", True),
-        (1 << 30, "guided", False),
-    ],
-)
-def test_products_down_a_deep_net(large, rule, is_sparse, monkeypatch):
-    # All units together, some of the way one by one, or all of it; below a seed or a
-    # pool entry by entry, or not.
-    monkeypatch.setattr(compiled_passes, "_LARGE", large)
-    monkeypatch.setattr(filters, "_SMALLEST_PATCH", 0 if is_sparse else 1 << 30)
-    monkeypatch.setattr(filters, "_SPARSE_COST", 0)
-    calls, spread = [], spreading.filter_sparse_maps
-
-    def counting(x, *given):
-        calls.append(x.shape[1:3])
-        return spread(x, *given)
-
-    monkeypatch.setattr(spreading, "filter_sparse_maps", counting)
-    net = deep(f"deep {large} {rule}")
+@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+def test_products_down_a_deep_net(rule):
+    net = deep(f"deep {rule}")
     model = convnet.ConvNet(net, kernel_init=jax.nn.initializers.he_normal())
     images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)
     params = model.init(jax.random.key(1), images[:1])["params"]
@@ -792,7 +767,3 @@ def test_products_down_a_deep_net(large, rule, is_sparse, monkeypatch):
         want = framed(np.asarray(whole)[0], field, positions[m, k], size)
         assert np.abs(projections[m, k] - want).max() <= 1e-5 * np.abs(want).max()
     assert (values > 0).mean() > 0.9
-    # The seed's single entry, and what either pool leaves.
-    found = {*calls}
-    assert ((1, 1) in found) == is_sparse
-    assert len(found) == (3 if is_sparse else 0)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zf_jax.layers import Pool
-from zf_jax.ops import pooling, products, spreading
-from zf_jax.transforms import filters, precompute_kernels
+from zf_jax.ops import products
+from zf_jax.transforms import precompute_kernels
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {
@@ -61,17 +60,6 @@ def test_the_way_up_is_the_same_to_the_bit():
     np.testing.assert_array_equal(found, want)
 
 
-def test_large_images_one_by_one_are_the_same(monkeypatch):
-    _, want, _ = both(up, images(3))
-    monkeypatch.setattr(filters, "_LARGE", 0)
-    split = precompute_kernels.precompute(up, WEIGHTS, images(3))
-    applied = jax.make_jaxpr(split.apply)(split.prepare(WEIGHTS), WEIGHTS, images(3))
-    assert "scan" in str(applied)
-    _, found, _ = both(up, images(3))
-    # Newer versions of XLA sum otherwise for another number of images.
-    assert float(jnp.abs(found - want).max()) <= 1e-6 * float(jnp.abs(want).max())
-
-
 @pytest.mark.parametrize("products", [False, True])
 def test_the_way_down_equals_its_function(products):
     x = images(2)
@@ -109,77 +97,6 @@ def test_small_and_spread_maps_go_down_by_products(size, is_turned):
     assert "convolution" not in apply.lower(kernels, weights, signal).as_text()
     found, want = apply(kernels, weights, signal), jax.jit(down)(weights, signal)
     assert float(jnp.abs(found - want).max()) < 4e-6 * float(jnp.abs(want).max())
-
-
-# Rows and columns of the filters, their stride, of the unpooled maps, and maps below.
-@pytest.mark.parametrize(
-    ("size", "stride", "places", "maps", "is_sparse"),
-    [
-        # 5 * 5 * 96 an entry, at a stride; the same without; too few.
-        (5, 2, 7, 96, True),
-        (5, 1, 7, 96, True),
-        (5, 2, 7, 24, False),
-        # Winograd's form takes a quarter of the products, if there are whole tiles.
-        (3, 1, 14, 192, False),
-        (3, 1, 3, 192, True),
-        (3, 2, 14, 192, True),
-    ],
-)
-def test_what_was_unpooled_goes_down_entry_by_entry(
-    size, stride, places, maps, is_sparse, monkeypatch
-):
-    rng = np.random.default_rng(3)
-    kernel = jnp.asarray(rng.normal(size=(size, size, maps, 16)), jnp.float32)
-    pool, below = Pool(3, 2, 1), (places - 1) * stride + size
-    pooled, shape = (2, (places + 1) // 2, (places + 1) // 2, 16), (2, places, places)
-    signal = jnp.asarray(rng.normal(size=pooled), jnp.float32)
-    switches = jnp.asarray(rng.integers(0, 9, pooled), jnp.uint8)
-
-    def up(kernel, x):
-        return lax.conv_general_dilated(
-            x, kernel, (stride,) * 2, "VALID", dimension_numbers=LAYOUT
-        )
-
-    def down(kernel, signal, switches):
-        signal = pooling.unpool(pool, signal, switches, (*shape, 16))
-        signal = jnp.where(signal < 2, jnp.maximum(signal, 0), 0)
-        x = jax.ShapeDtypeStruct((2, below, below, maps), jnp.float32)
-        return jax.linear_transpose(lambda x: up(kernel, x), x)(signal)[0]
-
-    calls, spread = [], spreading.filter_sparse_maps
-
-    def counting(*given):
-        calls.append(given)
-        return spread(*given)
-
-    monkeypatch.setattr(spreading, "filter_sparse_maps", counting)
-    split = precompute_kernels.precompute(down, kernel, signal, switches, products=True)
-    found = jax.jit(split.apply)(split.prepare(kernel), kernel, signal, switches)
-    assert bool(calls) == is_sparse
-    want = jax.jit(down)(kernel, signal, switches)
-    assert float(jnp.abs(found - want).max()) < 4e-6 * float(jnp.abs(want).max())
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_other_maps_are_not_taken_for_zeros(named, monkeypatch):
-    monkeypatch.setattr(spreading, "filter_sparse_maps", None)
-    kernel = jnp.zeros((5, 5, 96, 16))
-
-    def down(kernel, signal):
-        zeros = spreading.mostly_zero(signal) if named else signal
-        x = jax.ShapeDtypeStruct((1, 11, 11, 96), jnp.float32)
-        # A sum has the zeros that both have.
-        transpose = jax.linear_transpose(
-            lambda x: lax.conv_general_dilated(
-                x, kernel, (1, 1), "VALID", dimension_numbers=LAYOUT
-            ),
-            x,
-        )
-        return transpose(zeros + 1)[0]
-
-    signal = jnp.ones((1, 7, 7, 16))
-    split = precompute_kernels.precompute(down, kernel, signal, products=True)
-    assert split.apply(split.prepare(kernel), kernel, signal).shape == (1, 11, 11, 96)
 
 
 def test_kernels_serve_other_numbers_of_images():

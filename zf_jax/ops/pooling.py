@@ -22,7 +22,6 @@ import numpy as np
 from jax import lax
 
 from zf_jax.layers import Pool
-from zf_jax.ops import spreading
 
 # The switch of a window that passes nothing on.
 NOWHERE = 255
@@ -98,7 +97,7 @@ def unpool(
         )
         picked = switch.astype(jnp.int32) == index[None, :, :, None]
         total += jnp.where(picked, value, 0)
-    return spreading.mostly_zero(total)
+    return total
 
 
 def _windows(

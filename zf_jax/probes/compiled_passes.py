@@ -7,23 +7,16 @@ do. Kernels, which all batches have in common, are made ready beforehand.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from zf_jax import convnet, deconvnet, geometry, xla
-from zf_jax.ops import spreading
+from zf_jax import convnet, deconvnet, xla
 from zf_jax.probes import receptive_field_crops
 from zf_jax.spec import Spec
 from zf_jax.transforms import precompute_kernels
-
-# Bytes of a unit's maps from which units go down one by one on a CPU: a batch of such
-# maps outgrows the cache.
-_LARGE = 384 << 10
 
 
 class Units(NamedTuple):
@@ -85,29 +78,13 @@ def _way_up(net: Spec, keep, *given) -> precompute_kernels.Precomputed:
     return precompute_kernels.precompute(functools.partial(_climb, net, keep), *given)
 
 
-def highest_large(net: Spec) -> str | None:
-    """The highest layer with large maps, from which units go down one by one on a CPU.
-
-    None where there is no such layer, or no CPU.
-
-    Args:
-      net: up to the units' layer, below which it lies.
-    """
-    if jax.default_backend() != "cpu":
-        return None
-    shapes = geometry.shapes(net)
-    lower = [layer.name for layer in net.layers[:-1]]
-    large = [name for name in lower if 4 * math.prod(shapes[name].maps) > _LARGE]
-    return large[-1] if large else None
-
-
-@functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "large"))
-def prepare_backward(net: Spec, params, *given, layer, rule, large):
+@functools.partial(xla.jit, static_argnames=("net", "layer", "rule"))
+def prepare_backward(net: Spec, params, *given, layer, rule):
     """The kernels for `down`, which takes the same."""
-    return _way_down(net, layer, rule, large, params, *given).prepare(params)
+    return _way_down(net, layer, rule, params, *given).prepare(params)
 
 
-@functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "large"))
+@functools.partial(xla.jit, static_argnames=("net", "layer", "rule"))
 def backward(
     net: Spec,
     kernels,
@@ -119,7 +96,6 @@ def backward(
     *,
     layer,
     rule,
-    large,
 ) -> jax.Array:
     """Units back to pixels, [N, H, W, C].
 
@@ -134,55 +110,21 @@ def backward(
       control: what is changed first (`controls.py`), or None.
       layer: the units'.
       rule: what the ReLU does.
-      large: a lower layer, from whose output on units go down one by one; None for
-        none. With a control there is none.
     """
     given = params, trace, units, valid, control
-    return _way_down(net, layer, rule, large, *given).apply(kernels, *given)
+    return _way_down(net, layer, rule, *given).apply(kernels, *given)
 
 
-def _way_down(net: Spec, layer, rule, large, params, trace, units, valid, control):
-    """Through small maps all units together, through large ones one by one."""
-
+def _way_down(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
     def descend(params, trace, units, valid, control):
         trace = receptive_field_crops.filled(net, trace, len(units.channels))
         seed = _seed(trace.maps[layer], units)
         of = {"layer": layer, "valid": valid}
         if control is not None:
             params, seed, trace = control(net, params, seed, trace, **of)
-        of |= {"rule": rule, "down_to": large}
-        return deconvnet.reconstruct(net, params, seed, trace, **of)
+        return deconvnet.reconstruct(net, params, seed, trace, rule=rule, **of)
 
-    def go_on(params, signal, trace, valid):
-        trace = receptive_field_crops.filled(net, trace, len(signal))
-        of = {"layer": large, "of": "outputs", "rule": rule, "valid": valid}
-        return deconvnet.reconstruct(net, params, signal, trace, **of)
-
-    given = params, trace, units, valid, control
-    upper = precompute_kernels.precompute(descend, *given, products=True)
-    if large is None:
-        return upper
-    signal = jax.eval_shape(descend, *given)
-    one = jax.tree.map(
-        lambda each: jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype),
-        (signal, trace, valid),
-    )
-    lower = precompute_kernels.precompute(go_on, params, *one, products=True)
-
-    def prepare(params):
-        return upper.prepare(params), lower.prepare(params)
-
-    def apply(kernels, params, trace, units, valid, control):
-        above, below = kernels
-        signal = upper.apply(above, params, trace, units, valid, control)
-
-        def alone(part):
-            part = jax.tree.map(lambda each: each[None], part)
-            return lower.apply(below, params, *part)[0]
-
-        return lax.map(alone, (signal, trace, valid))
-
-    return precompute_kernels.Precomputed(prepare, apply)
+    return precompute_kernels.precompute(descend, *given, products=True)
 
 
 def _seed(maps: jax.Array, units: Units) -> jax.Array:
@@ -190,4 +132,4 @@ def _seed(maps: jax.Array, units: Units) -> jax.Array:
     at = jnp.arange(len(units.channels)), *places, units.channels
     values = maps[at] if units.values is None else units.values
     # Maps may be told by where they are active alone.
-    return spreading.mostly_zero(jnp.zeros(maps.shape).at[at].set(values))
+    return jnp.zeros(maps.shape).at[at].set(values)

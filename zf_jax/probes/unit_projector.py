@@ -173,10 +173,7 @@ class UnitProjector:
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
         self._cone, self._field = cheaper_crop(net, layer), geometry.fields(net)[layer]
-        self._ups, self._downs, self._large = None, {}, None
-        if control is None:
-            small = self._cone.net if self._cone else self._net
-            self._large = compiled_passes.highest_large(small)
+        self._ups, self._downs = None, {}
         self.batch_size = batch_size or self._fitting()
 
     def _fitting(self) -> int:
@@ -264,7 +261,7 @@ class UnitProjector:
         if valid is not None:
             units = units._replace(positions=np.zeros_like(units.positions))
         given = self._params, trace, units, valid, self._control
-        of = {"layer": self._layer, "rule": self._rule, "large": self._large}
+        of = {"layer": self._layer, "rule": self._rule}
         if net not in self._downs:
             self._downs[net] = compiled_passes.prepare_backward(net, *given, **of)
         parts = compiled_passes.backward(net, self._downs[net], *given, **of)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Literal
 
 from zf_jax.ops import products, spreading
 from zf_jax.transforms import jaxpr
@@ -18,15 +17,6 @@ _FEWEST_MAPS = 16
 # many maps of the result, though from few places it takes up to thirty times as long.
 # What many entries are spread over takes long to compile.
 _FEWEST_RESULTS, _FEW_PLACES, _MOST_ENTRIES = 16, 16, 128
-# Rows, columns and maps that an entry is spread over, from which it pays to look for
-# those that are not zero.
-_SMALLEST_PATCH = 1_500
-# What that takes for one in ten, against a product of all entries.
-_SPARSE_COST = 0.4
-# Operations that rectify: the other operand is supposed to be zero.
-_KEEP_ZEROS = {"max", "select_n"}
-# Bytes of an image's maps, in and out, from which images are filtered one by one.
-_LARGE = 512 << 10
 
 
 class Filtering(NamedTuple):
@@ -43,25 +33,12 @@ class Filtering(NamedTuple):
     apply: Callable[[jax.Array, Any], jax.Array]
 
 
-def mostly_zero(jaxpr) -> set:
-    """The variables that `spreading.mostly_zero` names, rectified or not."""
-    found = set()
-    for equation in jaxpr.eqns:
-        kind = equation.primitive.name
-        is_named = kind == "name" and equation.params["name"] == spreading.MOSTLY_ZERO
-        variables = [a for a in equation.invars if not isinstance(a, Literal)]
-        if is_named or (kind in _KEEP_ZEROS and found.intersection(variables)):
-            found.update(equation.outvars)
-    return found
-
-
-def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering | None:
+def as_products(equation, padding=None) -> Filtering | None:
     """A convolution as products; None for what is none, or better left alone.
 
     Args:
       equation: the operation.
       padding: if other than its own.
-      is_sparse: its input is mostly zero: it may pay to look for what is not.
     """
     params = equation.params
     if (
@@ -80,7 +57,7 @@ def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering
     padding = padding or params["padding"]
     if equation.invars[0].aval.shape[lhs[1]] < _FEWEST_MAPS:
         return None
-    form = _form(equation, padding, is_sparse)
+    form = _form(equation, padding)
     if form is None:
         return None
     pads = [(0, 0, 0), *((*p, 0) for p in padding), (0, 0, 0)]
@@ -92,14 +69,10 @@ def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering
         return spreading.prepare(kernel)
 
     def filter_maps(x, kernel):
-        match form:
-            case "sliding":
-                x = lax.pad(x, jnp.zeros((), x.dtype), pads)
-                return products.filter_maps(x, kernel, stride)
-            case "spreading":
-                return spreading.filter_maps(x, kernel, dilation, padding)
-            case "sparse":
-                return spreading.filter_sparse_maps(x, kernel, dilation, padding)
+        if form == "sliding":
+            x = lax.pad(x, jnp.zeros((), x.dtype), pads)
+            return products.filter_maps(x, kernel, stride)
+        return spreading.filter_maps(x, kernel, dilation, padding)
 
     def apply(x, kernel):
         y = filter_maps(lax.transpose(x, (lhs[0], *lhs[2:], lhs[1])), kernel)
@@ -111,7 +84,7 @@ def as_products(equation, padding=None, *, is_sparse: bool = False) -> Filtering
     return Filtering(key, prepare, apply)
 
 
-def _form(equation, padding, is_sparse: bool) -> str | None:
+def _form(equation, padding) -> str | None:
     """The fastest form of products, or None where XLA's own convolution is."""
     params = equation.params
     lhs, rhs, _ = params["dimension_numbers"]
@@ -127,9 +100,6 @@ def _form(equation, padding, is_sparse: bool) -> str | None:
     spreading_work = math.prod(places) * math.prod(size)
     # With zeros between the entries, XLA's own takes no less than the product.
     sliding_work = spreading_work if is_spread else products.work(results, tuple(size))
-    is_large = math.prod(size) * kernel[rhs[0]] >= _SMALLEST_PATCH
-    if is_sparse and is_large and _SPARSE_COST * spreading_work < sliding_work:
-        return "sparse"
     if is_spread:
         few = kernel[rhs[0]] < _FEWEST_RESULTS or math.prod(places) <= _FEW_PLACES
         return "spreading" if few and math.prod(size) <= _MOST_ENTRIES else None
@@ -137,38 +107,19 @@ def _form(equation, padding, is_sparse: bool) -> str | None:
 
 
 def as_is(equation) -> Filtering:
-    """A convolution by XLA, its kernel laid out beforehand as XLA wants it.
-
-    On a CPU large images go one by one: together they outgrow the cache, and take twice
-    as long.
-    """
+    """A convolution by XLA, its kernel laid out beforehand as XLA wants it."""
     lhs, rhs, out = equation.params["dimension_numbers"]
     rest = range(len(rhs) - 2)
     laid = (len(rhs) - 1, len(rhs) - 2, *rest)
     numbers = lax.ConvDimensionNumbers(lhs, laid, out)
 
     def apply(x, kernel):
-        def convolve(x):
-            return jaxpr.bind(equation, [x, kernel], dimension_numbers=numbers)[0]
-
-        if _one_by_one(equation):
-            return lax.map(lambda image: convolve(image[None])[0], x)
-        return convolve(x)
+        return jaxpr.bind(equation, [x, kernel], dimension_numbers=numbers)[0]
 
     def prepare(clean: dict):
         return _in_order(equation, clean)
 
     return Filtering((equation.invars[1], rhs), prepare, apply)
-
-
-def _one_by_one(equation) -> bool:
-    lhs, _, out = equation.params["dimension_numbers"]
-    x, y = equation.invars[0].aval, equation.outvars[0].aval
-    if jax.default_backend() != "cpu" or lhs[0] or out[0] or x.shape[0] == 1:
-        return False
-    if equation.params["batch_group_count"] != 1:
-        return False
-    return (x.size + y.size) * x.dtype.itemsize // x.shape[0] > _LARGE
 
 
 def _in_order(equation, clean: dict) -> jax.Array:

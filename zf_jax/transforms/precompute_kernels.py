@@ -42,15 +42,14 @@ def precompute(
     closed, result = jaxpr.inlined(function, weights, *arguments)
     body, structure = closed.jaxpr, jax.tree.structure(result)
     early = {*body.constvars, *body.invars[: len(jax.tree.leaves(weights))]}
-    sparse, made, ways = filters.mostly_zero(body), [], {}
+    made, ways = [], {}
     for equation in body.eqns:
         known = [jaxpr.is_known(atom, early) for atom in equation.invars]
         if all(known):
             made.append(equation)
             early.update(equation.outvars)
         elif equation.primitive.name == "conv_general_dilated" and known[1]:
-            is_sparse = equation.invars[0] in sparse
-            ways[equation.outvars[0]] = _way(equation, products, is_sparse)
+            ways[equation.outvars[0]] = _way(equation, products)
 
     def prepare(weights) -> list:
         given = [*closed.consts, *jax.tree.leaves(weights)]
@@ -74,8 +73,8 @@ def precompute(
     return Precomputed(prepare, apply)
 
 
-def _way(equation, products: bool, is_sparse: bool) -> filters.Filtering:
+def _way(equation, products: bool) -> filters.Filtering:
     found = None
     if products and jax.default_backend() == "cpu":
-        found = filters.as_products(equation, is_sparse=is_sparse)
+        found = filters.as_products(equation)
     return found or filters.as_is(equation)
