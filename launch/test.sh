@@ -10,13 +10,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . launch/install.sh
-install "[test]"
 
-tier=(-m "not slow")
+tier=(-m "not slow") extras=test
 if [ "${1:-}" = --all ]; then
-  tier=()
+  # A slow test builds the pages as a site.
+  tier=() extras=test,docs
   shift
 fi
+install "[$extras]"
 
 "$python" -m ruff check .
 "$python" -m ruff format --check .
