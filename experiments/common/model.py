@@ -81,6 +81,8 @@ class LoadedModel(NamedTuple):
       data_dir: where that is kept; None for TFDS' own folder.
       run: the workdir of its training; None for an ONNX file.
       rule: for the ReLU in the backward pass.
+      activation: what turns logits into probabilities, "softmax" or "sigmoid"; None
+        where the file does not say.
     """
 
     net: spec.Spec
@@ -91,6 +93,7 @@ class LoadedModel(NamedTuple):
     data_dir: str | None = None
     run: pathlib.Path | None = None
     rule: deconvnet.Rule = "deconvnet"
+    activation: str | None = None
 
     @property
     def name(self) -> str:
@@ -108,9 +111,12 @@ class LoadedModel(NamedTuple):
         return self.labels if layer == self.net.layers[-1].name else ()
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
-        """Logits [N, K] to probabilities: softmax, or the sigmoid of a single unit."""
-        single = logits.shape[-1] == 1
-        return jax.nn.sigmoid(logits) if single else jax.nn.softmax(logits)
+        """Logits [N, K] to probabilities.
+
+        By the sigmoid where the net ends in one or has a single unit, else by softmax.
+        """
+        by_unit = self.activation == "sigmoid" or logits.shape[-1] == 1
+        return jax.nn.sigmoid(logits) if by_unit else jax.nn.softmax(logits)
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 of any size to [h, w, C] uint8: resized and cropped."""
@@ -143,8 +149,11 @@ def load(config: ModelConfig) -> LoadedModel:
         raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
     how = {"size": config.size, "labels": config.labels, "rule": config.rule}
     if config.onnx:
-        loaded = LoadedModel(*_read_onnx(config), (), 0, None)
-        loaded = loaded._replace(resize=max(loaded.net.input.size))
+        found = _read_onnx(config)
+        size = max(found.spec.input.size)
+        loaded = LoadedModel(
+            found.spec, found.params, (), size, None, activation=found.activation
+        )
         return _adjust(loaded, cut=config.upto is not None, **how)
     return from_run(config.checkpoint, config.step, upto=config.upto, **how)
 
@@ -225,7 +234,8 @@ def read_labels(path: pathlib.Path, count: int) -> tuple[str, ...]:
     return names
 
 
-def _read_onnx(config: ModelConfig) -> tuple[spec.Spec, dict]:
+def _read_onnx(config: ModelConfig):
+    """The file as `onnx.ImportedNet`, for pixels of 0..255."""
     try:
         from zf_jax.pretrained import onnx
     except ImportError:
@@ -235,27 +245,26 @@ def _read_onnx(config: ModelConfig) -> tuple[spec.Spec, dict]:
             "--preset: say which images the net takes, caffe, torch or unit, or give "
             "--mean and --scale (--help)"
         )
-    order = "bgr" if config.preset == "caffe" else "rgb"
-    given = {"mean": 0.0, "channels": order, "last": config.upto}
-    try:
-        net, params = onnx.load(config.onnx, **given)
-    except BadInput:
-        # Where the file leaves its input's size open, its dense layers fit one only.
-        if config.size is None:
-            raise
-        net, params = onnx.load(config.onnx, size=config.size, **given)
-    if net.input.channels not in (1, 3):
+    found = onnx.read(
+        config.onnx,
+        mean=0.0,
+        channels="bgr" if config.preset == "caffe" else "rgb",
+        upto=config.upto,
+        default_size=config.size or onnx.DEFAULT_SIZE,
+    )
+    channels = found.spec.input.channels
+    if channels not in (1, 3):
         raise BadInput(
-            f"--onnx={config.onnx}: takes images of {net.input.channels} channels; the "
-            "images of commands have 3, or 1 for a grey net: call the library instead"
+            f"--onnx={config.onnx}: takes images of {channels} channels; the images of "
+            "commands have 3, or 1 for a grey net: call the library instead"
         )
     mean, scale = _PRESETS[config.preset or "unit"]
-    wanted = spec.Input(
-        net.input.size,
-        _each_channel("mean", config.mean, mean, net.input.channels),
-        _each_channel("scale", config.scale, scale, net.input.channels),
+    net = onnx.preprocess(
+        found.spec,
+        mean=_each_channel("mean", config.mean, mean, channels),
+        scale=_each_channel("scale", config.scale, scale, channels),
     )
-    return dataclasses.replace(net, input=wanted), params
+    return found._replace(spec=net)
 
 
 def _each_channel(

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 from tests.pretrained.graphs import Chain
 from zf_jax.errors import BadInput
 from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import reader
 
 # Seconds after which a file counts as one that never ends.
 _PATIENCE = 10
@@ -73,7 +74,7 @@ def _trunk():
 _NUMBERS = [0, 1, -1, 2, 3, 5, 22, 255, 2**16, 2**31 - 1, 2**40, 2**62, -(2**63)]
 _FLOATS = [0.0, -1.0, 0.5, 1e-38, 3e38, float("nan"), float("inf"), -float("inf")]
 _TEXTS = ["", "\n", "image", "über\x1b", "a/b/../c", "x" * 3000, "weight", "/"]
-_OPS = sorted({*onnx_import._STEPS, "Shape", "Cast", "Identity", "Constant", "Concat"})
+_OPS = sorted({*reader._METHODS, "Shape", "Cast", "Identity", "Constant", "Concat"})
 
 
 def _flip(rng, data, _):

@@ -274,8 +274,8 @@ def test_arithmetic_is_folded(tmp_path, op, shape, place):
     value = np.abs(chain.weights(*shape)) + np.float32(0.5)
     # The image is the node's first input, or its second.
     chain.add(op, value, place=place).add("Relu")
-    if place == 1 and op in ("Sub", "Div"):
-        with pytest.raises(onnx_import.BadInput, match=rf"\({op}\) has its constant"):
+    if place == 1 and op == "Div":
+        with pytest.raises(onnx_import.BadInput, match="divides a constant"):
             graphs.load(chain.model(), tmp_path)
         return
     net = assert_same(tmp_path, chain)

@@ -56,7 +56,7 @@ def test_one_colour(tmp_path):
     want = graphs.onnxruntime_of(chain.model(), pixels)
     got = graphs.logits(net, params, pixels)
     assert graphs.relative_error(got, want) <= TOLERANCE
-    with pytest.raises(BadInput, match="takes images of 1 colours"):
+    with pytest.raises(BadInput, match="takes images of 1 channels"):
         graphs.load(chain.model(), tmp_path)
 
 
@@ -90,14 +90,14 @@ def test_last(tmp_path):
     whole, params = graphs.load(chain.model(), tmp_path)
     names = [layer.name for layer in whole.layers]
     for name in names:
-        cut, kept = graphs.load(chain.model(), tmp_path, last=name)
+        cut, kept = graphs.load(chain.model(), tmp_path, upto=name)
         assert cut == whole.upto(name)
         assert list(kept) == names[: names.index(name) + 1]
         np.testing.assert_array_equal(kept[name]["kernel"], params[name]["kernel"])
     with pytest.raises(
-        BadInput, match=r"last=made: .* has made0, made2, made4, made7$"
+        BadInput, match=r"upto=made: .* has made0, made2, made4, made7$"
     ):
-        graphs.load(chain.model(), tmp_path, last="made")
+        graphs.load(chain.model(), tmp_path, upto="made")
 
 
 def names_of(folder, filters, **options):
@@ -178,10 +178,10 @@ def test_the_parameters_are_float32_arrays_of_jax(tmp_path):
     ("options", "culprit"),
     [
         ({"channels": "gbr"}, "channels 'gbr': there are rgb and bgr"),
-        ({"mean": (1.0, 2.0)}, "takes images of 3 colours"),
+        ({"mean": (1.0, 2.0)}, "takes images of 3 channels"),
         ({"scale": (1.0, 2.0)}, "scale (1.0, 2.0)"),
-        ({"size": (2, 9)}, "does not fit in 2x9 places"),
-        ({"size": -5}, "does not fit in -5x-5 places"),
+        ({"size": (2, 9)}, "does not fit in 2x9 positions"),
+        ({"size": -5}, "does not fit in -5x-5 positions"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, options, culprit):
@@ -194,5 +194,5 @@ def test_bgr_of_filters_of_one_colour_each(tmp_path):
     chain = Chain().conv(6, 1, (3, 3), group=3)
     net, _ = graphs.load(chain.model(), tmp_path)
     assert convnet.ConvNet(net).net.layers[0].filter.groups == 3
-    with pytest.raises(BadInput, match="filters of one colour each, give rgb"):
+    with pytest.raises(BadInput, match="filters of one channel each, give rgb"):
         graphs.load(chain.model(), tmp_path, channels="bgr")

@@ -28,7 +28,7 @@ TENSOR = "functional_1/{}_1/Relu:0"
 @pytest.fixture(scope="module")
 def vgg16():
     mean = (123.68, 116.779, 103.939)
-    return onnx_import.load(PATH, mean=mean, channels="bgr", last="block5_conv3")
+    return onnx_import.load(PATH, mean=mean, channels="bgr", upto="block5_conv3")
 
 
 def middle(name, size):
