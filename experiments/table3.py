@@ -81,7 +81,7 @@ def _result(run: loop.Run, workdir: pathlib.Path, came: list[int]) -> dict:
     if "top1" in found:
         return found
     io.save_json(path, found)
-    with checkpoint.Store(workdir, run.about) as store:
+    with checkpoint.Store(workdir, run.metadata) as store:
         more = {"came": came, "save_minutes": settings.save_minutes()}
         for _ in training.epochs(run, store, workdir, **more):
             pass

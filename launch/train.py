@@ -40,7 +40,7 @@ def main(config: TrainConfig) -> list[pathlib.Path]:
     workdir.mkdir(parents=True, exist_ok=True)
     with (
         training.collected_signals() as signals,
-        checkpoint.Store(workdir, run.about, config.keep_epochs) as store,
+        checkpoint.Store(workdir, run.metadata, config.keep_epochs) as store,
     ):
         if (store.newest or 0) >= run.steps:
             print(f"{workdir}: trained for {run.recipe.epochs} epochs or more before")

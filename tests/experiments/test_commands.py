@@ -64,9 +64,9 @@ def test_train(run):
     assert_png(folder / "curve.png")
     restored = checkpoint.load(folder)
     assert restored.step == 12
-    assert restored.about.net == SMALL
-    assert restored.about.dataset == "creatures/64"
-    assert len(restored.about.labels) == 10
+    assert restored.metadata.net == SMALL
+    assert restored.metadata.dataset == "creatures/64"
+    assert len(restored.metadata.labels) == 10
     written = [path.resolve() for path in ran.written]
     names = ("metrics.jsonl", "curve.png", "checkpoints")
     assert written == [folder.resolve() / name for name in names]
@@ -191,13 +191,13 @@ def test_occlusion_of_a_file(run, tmp_path):
     assert [each.name for each in ran.written] == ["my cat.png", "my cat.npz"]
     read = numbers_in(ran.written[1])
     restored = checkpoint.load(run[0])
-    assert restored.about.labels[read["label"]] == "cat"
+    assert restored.metadata.labels[read["label"]] == "cat"
 
     def probabilities(images):
         logits, _ = convnet.ConvNet(SMALL).apply({"params": restored.params}, images)
         return jax.nn.softmax(logits)
 
-    image = crops.resize(image_files.read(path), restored.about.resize)
+    image = crops.resize(image_files.read(path), restored.metadata.resize)
     image = convnet.prepare(crops.centre(image, (32, 32)), SMALL.input)
     grey = convnet.prepare(np.full(3, 128.0), SMALL.input)
     want = occlusion.sweep(probabilities, image, side=16, stride=7, fill=grey)

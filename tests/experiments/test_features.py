@@ -214,7 +214,7 @@ def test_a_folder_of_one_run_tells_the_rest(workdir, creatures_dir):
     )
     assert ran.code == 0, ran.err
     assert_png(workdir / "features" / "layer1.png")
-    assert checkpoint.load(workdir.parent).about.data_dir == str(creatures_dir)
+    assert checkpoint.load(workdir.parent).metadata.data_dir == str(creatures_dir)
 
 
 def test_a_folder_of_several_runs_is_refused(workdir, tmp_path):

@@ -253,7 +253,7 @@ def test_a_net_learns_from_a_folder(zoo, tmp_path):
         "--init=he",
     )
     assert ran.code == 0, ran.err
-    assert checkpoint.load(tmp_path / "run").about.labels == ("cat", "dog")
+    assert checkpoint.load(tmp_path / "run").metadata.labels == ("cat", "dog")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_errors_are_those_of_the_checkpoint(swept, creatures_dir):
     out, _ = swept
     restored = checkpoint.load(out / "small" / "seed-1")
     assert restored.step == 6
-    how = recipe.Recipe(**restored.about.recipe)
+    how = recipe.Recipe(**restored.metadata.recipe)
     train, validation = (
         sources.open_split("creatures/64", split, data_dir=creatures_dir)
         for split in ("train", "validation")

@@ -16,7 +16,7 @@ import pytest
 
 from zf_jax import spec
 from zf_jax.errors import BadInput
-from zf_jax.training import checkpoint, loop, optimizer, step
+from zf_jax.training import checkpoint, loop, optimizer, run_metadata, step
 
 
 def state_of(run, done=0, seed=0):
@@ -45,7 +45,7 @@ def assert_same(one, other):
 def saved(tmp_path_factory, toy):
     """A workdir with the checkpoints of steps 6 and 12. To be copied before damage."""
     folder, run = tmp_path_factory.mktemp("run"), toy.run()
-    with checkpoint.Store(folder, run.about) as store:
+    with checkpoint.Store(folder, run.metadata) as store:
         for done in (6, 12):
             store.save(state_of(run, done, seed=done))
     return folder
@@ -68,7 +68,7 @@ def line(call, *arguments):
 def test_a_round_trip(saved, toy):
     run = toy.run()
     like = jax.tree.map(jnp.zeros_like, state_of(run))
-    with checkpoint.Store(saved, run.about) as store:
+    with checkpoint.Store(saved, run.metadata) as store:
         assert store.newest == 12
         assert_same(store.restore(like), state_of(run, 12, seed=12))
 
@@ -76,9 +76,9 @@ def test_a_round_trip(saved, toy):
 def test_load_needs_to_be_told_nothing_else(saved, toy):
     run = toy.run()
     restored = checkpoint.load(saved)
-    assert restored.about == run.about
-    assert restored.about.net == toy.net
-    assert restored.about.labels == ("red", "green", "blue")
+    assert restored.metadata == run.metadata
+    assert restored.metadata.net == toy.net
+    assert restored.metadata.labels == ("red", "green", "blue")
     assert restored.step == 12
     assert_same(restored.params, jax.tree.map(np.asarray, state_of(run, 12, 12).params))
     for leaf in jax.tree.leaves(restored.params):
@@ -117,11 +117,11 @@ import sys
 import jax
 from zf_jax.training import checkpoint, loop, optimizer, recipe, step
 assert jax.device_count() == int(sys.argv[2])
-about = checkpoint.load(sys.argv[1]).about
+metadata = checkpoint.load(sys.argv[1]).metadata
 how = recipe.Recipe(batch_size=8, init="he", filter_rms=0.0, resize=18)
-optimize = optimizer.make_optimizer(how, about.steps_per_epoch)
-like = step.first_state(loop.make_model(about.net, how), optimize, 5)
-with checkpoint.Store(sys.argv[1], about) as store:
+optimize = optimizer.make_optimizer(how, metadata.steps_per_epoch)
+like = step.first_state(loop.make_model(metadata.net, how), optimize, 5)
+with checkpoint.Store(sys.argv[1], metadata) as store:
     state = store.restore(like)
 print(int(state.step), *(float(abs(x).sum()) for x in jax.tree.leaves(state)))
 """
@@ -143,7 +143,7 @@ def test_another_number_of_devices_restores(tmp_path, toy):
     first = jax.tree.map(jnp.copy, state_of(run))
     state = train_step(first, step.shard_batch(batch))
     assert len(state.step.sharding.device_set) == 2
-    with checkpoint.Store(tmp_path, run.about) as store:
+    with checkpoint.Store(tmp_path, run.metadata) as store:
         store.save(state)
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
     ran = subprocess.run(
@@ -164,7 +164,7 @@ def test_another_number_of_devices_restores(tmp_path, toy):
 def test_what_is_kept(tmp_path, toy):
     run = toy.run()
     assert run.steps_per_epoch == 6
-    with checkpoint.Store(tmp_path, run.about, keep=[1, 3, 40]) as store:
+    with checkpoint.Store(tmp_path, run.metadata, keep_epochs=[1, 3, 40]) as store:
         for epoch in range(1, 7):
             store.save(state_of(run, 6 * epoch))
     # Epochs 1 and 3 for good, and the newest two.
@@ -176,7 +176,7 @@ def test_what_is_kept(tmp_path, toy):
 
 def test_saving_a_step_twice_keeps_the_first(copy, toy):
     run = toy.run()
-    with checkpoint.Store(copy, run.about) as store:
+    with checkpoint.Store(copy, run.metadata) as store:
         store.save(state_of(run, 12, seed=99))
     assert_same(
         checkpoint.load(copy).params,
@@ -186,7 +186,7 @@ def test_saving_a_step_twice_keeps_the_first(copy, toy):
 
 def test_a_new_run_has_nothing_to_restore(tmp_path, toy):
     run = toy.run()
-    with checkpoint.Store(tmp_path / "new" / "run", run.about) as store:
+    with checkpoint.Store(tmp_path / "new" / "run", run.metadata) as store:
         assert store.newest is None
         assert store.restore(state_of(run)) is None
 
@@ -221,7 +221,7 @@ def test_what_a_crash_left_is_passed_over(copy, toy):
     left = folder / "18.orbax-checkpoint-tmp"
     shutil.copytree(folder / "12" / "params", left / "params")
     assert checkpoint.load(copy).step == 12
-    with checkpoint.Store(copy, toy.run().about) as store:
+    with checkpoint.Store(copy, toy.run().metadata) as store:
         assert store.newest == 12
         store.save(state_of(toy.run(), 18))
     assert checkpoint.load(copy).step == 18
@@ -250,7 +250,7 @@ def test_resuming_where_a_part_is_missing(copy, toy, missing):
     shutil.rmtree(copy / "checkpoints" / "12" / missing)
 
     def resume():
-        with checkpoint.Store(copy, run.about) as store:
+        with checkpoint.Store(copy, run.metadata) as store:
             store.restore(state_of(run))
 
     assert str(copy / "checkpoints" / "12") in line(resume)
@@ -291,8 +291,8 @@ def test_another_layout(copy, toy, layout):
     rewrite(copy / "checkpoints" / "12", layout=layout)
     message = line(checkpoint.load, copy)
     assert f"layout {layout}" in message
-    assert f"reads {checkpoint.LAYOUT}" in message
-    assert f"layout {layout}" in line(checkpoint.Store, copy, toy.run().about)
+    assert f"reads {run_metadata.LAYOUT}" in message
+    assert f"layout {layout}" in line(checkpoint.Store, copy, toy.run().metadata)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "\x00\xff", "{}"])
@@ -304,7 +304,7 @@ def test_a_description_that_is_none(copy, text):
 
 def test_a_description_of_half_the_fields(copy):
     path = copy / "checkpoints" / "12" / "about" / "metadata"
-    path.write_text(json.dumps({"layout": checkpoint.LAYOUT}))
+    path.write_text(json.dumps({"layout": run_metadata.LAYOUT}))
     assert str(path.parent.parent) in line(checkpoint.load, copy)
 
 
@@ -339,7 +339,7 @@ def test_weights_of_a_net_with_other_layers(copy, toy):
     ],
 )
 def test_another_recipe_in_the_same_workdir(copy, toy, change, message):
-    found = line(checkpoint.Store, copy, toy.run(**change).about)
+    found = line(checkpoint.Store, copy, toy.run(**change).metadata)
     assert message in found
     assert "--workdir" in found
     assert str(copy) in found
@@ -347,25 +347,25 @@ def test_another_recipe_in_the_same_workdir(copy, toy, change, message):
 
 def test_another_net_in_the_same_workdir(copy, toy):
     other = dataclasses.replace(toy.net, name="other")
-    found = line(checkpoint.Store, copy, toy.run(other).about)
+    found = line(checkpoint.Store, copy, toy.run(other).metadata)
     assert "toy, not other" in found
     assert str(copy) in found
 
 
 def test_another_net_of_the_same_name(copy, toy):
-    about = toy.run(toy.without_dropout()).about
-    assert "other layers" in line(checkpoint.Store, copy, about)
+    metadata = toy.run(toy.without_dropout()).metadata
+    assert "other layers" in line(checkpoint.Store, copy, metadata)
 
 
 def test_other_data_in_the_same_workdir(copy, toy):
-    about = toy.run(train=toy.source(name="cifar10")).about
-    assert "dataset toy, not cifar10" in line(checkpoint.Store, copy, about)
+    metadata = toy.run(train=toy.source(name="cifar10")).metadata
+    assert "dataset toy, not cifar10" in line(checkpoint.Store, copy, metadata)
     # As many more images as make a seventh batch.
-    about = toy.run(train=toy.source(56)).about
-    assert "6, not 7" in line(checkpoint.Store, copy, about)
+    metadata = toy.run(train=toy.source(56)).metadata
+    assert "6, not 7" in line(checkpoint.Store, copy, metadata)
 
 
 def test_what_may_differ_when_a_run_goes_on(copy, toy):
-    about = toy.run(epochs=9, learning_rate=0.001).about
-    with checkpoint.Store(copy, about) as store:
+    metadata = toy.run(epochs=9, learning_rate=0.001).metadata
+    with checkpoint.Store(copy, metadata) as store:
         assert store.newest == 12

@@ -8,9 +8,9 @@ from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint, loop, optimizer, step
 
 
-def train(run, folder, *, keep=(), **options):
+def train(run, folder, *, keep_epochs=(), **options):
     """Reports of `loop.epochs` into a workdir."""
-    with checkpoint.Store(folder, run.about, keep) as store:
+    with checkpoint.Store(folder, run.metadata, keep_epochs) as store:
         return list(loop.epochs(run, store, **options))
 
 
@@ -18,7 +18,7 @@ def state_in(run, folder):
     """The newest state in a workdir."""
     optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
     like = step.first_state(loop.make_model(run.net, run.recipe), optimize, 0)
-    with checkpoint.Store(folder, run.about) as store:
+    with checkpoint.Store(folder, run.metadata) as store:
         return store.restore(like)
 
 
@@ -121,7 +121,7 @@ def test_more_epochs_go_on(uninterrupted, tmp_path, toy):
 
 def test_it_learns(toy, tmp_path):
     run = toy.run(epochs=6, learning_rate=0.02)
-    reports = train(run, tmp_path, keep=[1])
+    reports = train(run, tmp_path, keep_epochs=[1])
     # Chance is a loss of log 3 = 1.1 and a top-1 of a third.
     assert reports[-1].train_loss < 0.5 * reports[0].train_loss
     assert reports[-1].loss < 0.5

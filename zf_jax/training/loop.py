@@ -15,11 +15,11 @@ from zf_jax.data import batches
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
-from zf_jax.training import checkpoint, objective, optimizer, step
+from zf_jax.training import checkpoint, objective, optimizer, run_metadata, step
 from zf_jax.training.recipe import Recipe, short_side
 
-# How often the loss is looked at: each look waits for the devices.
-_LOOK = 20
+# Steps between two readings of the loss: each reading waits for the devices.
+_LOSS_EVERY = 20
 
 
 class Report(NamedTuple):
@@ -55,25 +55,27 @@ class Run(NamedTuple):
     workers: int = 0
 
     @property
-    def share(self) -> batches.HostShard:
+    def shard(self) -> batches.HostShard:
         """This host's part of the data."""
         return batches.HostShard(jax.process_index(), jax.process_count())
 
     @property
-    def cut(self) -> dict:
-        """How the images are cut, batched and decoded."""
+    def batch_settings(self) -> dict:
+        """How the images are cropped, batched and decoded: arguments of `batches`."""
         return {
             "size": self.net.input.size,
             "resize": short_side(self.recipe, self.net),
-            "batch_size": self.recipe.batch_size // self.share.count,
+            "batch_size": self.recipe.batch_size // self.shard.count,
             "workers": self.workers,
-            "share": self.share,
+            "share": self.shard,
         }
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training set."""
-        return batches.steps_per_epoch(self.train, self.cut["batch_size"], self.share)
+        return batches.steps_per_epoch(
+            self.train, self.batch_settings["batch_size"], self.shard
+        )
 
     @property
     def steps(self) -> int:
@@ -81,13 +83,13 @@ class Run(NamedTuple):
         return self.recipe.epochs * self.steps_per_epoch
 
     @property
-    def about(self) -> checkpoint.RunMetadata:
+    def metadata(self) -> run_metadata.RunMetadata:
         """What the checkpoints say of the run."""
-        return checkpoint.RunMetadata(
+        return run_metadata.RunMetadata(
             self.net,
             self.train.labels,
             self.train.name,
-            self.cut["resize"],
+            self.batch_settings["resize"],
             self.steps_per_epoch,
             dataclasses.asdict(self.recipe),
             self.train.data_dir,
@@ -123,57 +125,68 @@ def epochs(
       save_minutes: between checkpoints within an epoch.
 
     Yields:
-      A report after each epoch, when its checkpoint is on its way.
+      A report after each epoch, when its checkpoint is written.
 
     Raises:
-      BadInput: the loss or a weight is not a number; no checkpoint of it is made.
+      BadInput: the loss or a weight is not a number, of which no checkpoint is made;
+        or a checkpoint could not be written.
     """
     check(run)
     model = make_model(run.net, run.recipe)
     optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
     schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
-    like = step.first_state(model, optimize, run.recipe.seed)
-    state = step.replicate(store.restore(like) or like)
+    template = step.first_state(model, optimize, run.recipe.seed)
+    state = step.replicate(store.restore(template) or template)
     train_step = step.make_train_step(model, optimize)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
-    stream = batches.training(run.train, **run.cut, seed=run.recipe.seed, start=done)
+    stream = batches.training(
+        run.train, **run.batch_settings, seed=run.recipe.seed, start=done
+    )
     saved = time.monotonic()
     while done < run.steps:
-        began, first = time.monotonic(), done
-        ended = False
+        began, done_before, ended = time.monotonic(), done, False
         while not ended:
             state = train_step(state, step.shard_batch(next(stream)))
             done += 1
             ended = done % run.steps_per_epoch == 0
-            on_step(done, _look(state, done) if ended or done % _LOOK == 0 else None)
+            read_loss = ended or done % _LOSS_EVERY == 0
+            on_step(done, _mean_loss(state, done) if read_loss else None)
             late = time.monotonic() - saved > 60 * save_minutes
             if not ended and (stop() or late):
                 _save(store, state)
                 saved = time.monotonic()
                 if stop():
                     return
-        speed = (done - first) * run.recipe.batch_size / (time.monotonic() - began)
-        train, valid = state.seen.means(), evaluate(run, eval_step, state.params)
-        if not math.isfinite(valid["loss"]):
-            raise _diverged(f"validation loss {valid['loss']}", done)
-        plateau = optax.tree.get(state.optimizer, "scale", 1.0)
-        rate = float(schedule(done - 1) * plateau)
-        state = step.end_epoch(state, 1.0 - valid["top1"])
+        images = (done - done_before) * run.recipe.batch_size
+        speed = images / (time.monotonic() - began)
+        state, report = _end_epoch(run, state, eval_step, schedule, speed)
         _save(store, state)
         saved = time.monotonic()
-        epoch = done // run.steps_per_epoch
-        yield Report(
-            epoch,
-            done,
-            rate,
-            train["loss"],
-            train["top1"],
-            **valid,
-            images_per_second=speed,
-        )
+        yield report
         if stop():
             return
+
+
+def _end_epoch(
+    run: Run, state: step.State, eval_step, schedule: optax.Schedule, speed: float
+) -> tuple[step.State, Report]:
+    """Validates the weights: the state that the next epoch begins with, the report."""
+    done = int(state.step)
+    train, validation = state.seen.means(), evaluate(run, eval_step, state.params)
+    if not math.isfinite(validation["loss"]):
+        raise _diverged(f"validation loss {validation['loss']}", done)
+    plateau = optax.tree.get(state.optimizer, "scale", 1.0)
+    report = Report(
+        done // run.steps_per_epoch,
+        done,
+        float(schedule(done - 1) * plateau),
+        train["loss"],
+        train["top1"],
+        **validation,
+        images_per_second=speed,
+    )
+    return step.end_epoch(state, 1.0 - validation["top1"]), report
 
 
 def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
@@ -188,12 +201,12 @@ def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
 def evaluate(run: Run, eval_step, params) -> dict[str, float]:
     """Loss, top1 and top5 over the whole validation set."""
     total = objective.zero()
-    for batch in batches.evaluation(run.validation, **run.cut):
+    for batch in batches.evaluation(run.validation, **run.batch_settings):
         total = jax.tree.map(jnp.add, total, eval_step(params, step.shard_batch(batch)))
     return total.means()
 
 
-def _look(state: step.State, done: int) -> float:
+def _mean_loss(state: step.State, done: int) -> float:
     """The epoch's mean loss so far; refuses one that is not a number."""
     loss = state.seen.means()["loss"]
     if not math.isfinite(loss):

@@ -75,7 +75,7 @@ def end_epoch(state: State, error: float) -> State:
 def make_train_step(
     model: convnet.ConvNet, optimizer: optax.GradientTransformationExtraArgs
 ) -> Callable[[State, Batch], State]:
-    """The step: (state, batch split by `split`) -> state. The old state is given up."""
+    """The step: (state, batch of `shard_batch`) -> state. The old state is given up."""
 
     def train_step(state: State, batch: Batch) -> State:
         key = jax.random.wrap_key_data(state.key)
@@ -115,7 +115,7 @@ def make_train_step(
 def make_eval_step(
     model: convnet.ConvNet,
 ) -> Callable[[Any, Batch], objective.Sums]:
-    """(parameters, batch split by `split`) -> the batch's sums."""
+    """(parameters, batch of `shard_batch`) -> the batch's sums."""
 
     def eval_step(params, batch: Batch) -> objective.Sums:
         images = convnet.prepare(batch.images, model.net.input)

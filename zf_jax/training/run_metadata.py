@@ -1,0 +1,120 @@
+"""What a checkpoint says of its run: the net, the classes, the data, the recipe."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from zf_jax import spec
+from zf_jax.errors import BadInput
+
+# Of the files; raised when an older version could not read them.
+LAYOUT = 1
+
+
+class RunMetadata(NamedTuple):
+    """What a checkpoint says of itself.
+
+    Attributes:
+      net: the net.
+      labels: names of the classes.
+      dataset: name of the training data.
+      resize: smaller side of the images before the crop, pixels.
+      steps_per_epoch: of training.
+      recipe: of training, the fields of `recipe.Recipe`.
+      data_dir: where TFDS kept the data, absolute; None for its own place.
+    """
+
+    net: spec.Spec
+    labels: tuple[str, ...]
+    dataset: str
+    resize: int
+    steps_per_epoch: int
+    recipe: dict[str, Any]
+    data_dir: str | None = None
+
+
+def read(where: pathlib.Path) -> RunMetadata:
+    """What the checkpoint in the folder CHECKPOINTS/STEP says.
+
+    Raises:
+      BadInput: it is damaged, or of another layout.
+    """
+    try:
+        data = json.loads((where / "about" / "metadata").read_text())
+        layout = data.get("layout")
+    except (OSError, ValueError, AttributeError) as error:
+        raise damaged(where, error) from error
+    if layout != LAYOUT:
+        raise BadInput(
+            f"{where}: has layout {layout}, this version reads {LAYOUT}; train again, "
+            "or use the version that made it"
+        )
+    try:
+        rest = {name: data[name] for name in RunMetadata._fields[2:-1]}
+        # Runs of before it was kept have none.
+        rest["data_dir"] = data.get("data_dir")
+        return RunMetadata(spec.from_json(data["net"]), tuple(data["labels"]), **rest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(where, error) from error
+
+
+def damaged(where: pathlib.Path, error: Exception) -> BadInput:
+    """The refusal of a checkpoint that cannot be read, in one line."""
+    return BadInput(
+        f"{where}: half-written, damaged or none of this package's checkpoints; remove "
+        f"that folder to use an earlier one ({one_line(error)})"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The start of an error's message, without its line breaks."""
+    return " ".join(str(error).split())[:200]
+
+
+def to_json(metadata: RunMetadata) -> dict:
+    """The metadata as JSON values, which `read` reads."""
+    return {**metadata._asdict(), "net": spec.to_json(metadata.net), "layout": LAYOUT}
+
+
+# The fields of a recipe that may change when a run is resumed: how long it trains, and
+# how fast.
+_MAY_CHANGE = ("epochs", "learning_rate", "patience", "factor")
+
+
+def check_same_run(
+    found: RunMetadata, given: RunMetadata, folder: pathlib.Path
+) -> None:
+    """Raises BadInput for the first fact in which two runs differ.
+
+    Args:
+      found: of the run whose checkpoints are in the folder.
+      given: of the run that is to go on with them.
+      folder: of the checkpoints.
+    """
+    old, new = _facts(found), _facts(given)
+    for name, value in new.items():
+        if old.get(name) != value:
+            differ = f"{name} {old.get(name)}, not {value}"
+            if name == "layers":
+                differ = "other layers"
+            raise BadInput(
+                f"{folder}: holds a run with {differ}; take another --workdir, or the "
+                "same flags to go on with it"
+            )
+
+
+def _facts(metadata: RunMetadata) -> dict:
+    """What must not change when a run is resumed; the most telling fact first."""
+    recipe = {
+        name: value
+        for name, value in metadata.recipe.items()
+        if name not in _MAY_CHANGE
+    }
+    return {
+        "spec": metadata.net.name,
+        "dataset": metadata.dataset,
+        "layers": metadata.net,
+        **recipe,
+        "resize": metadata.resize,
+        "steps_per_epoch": metadata.steps_per_epoch,
+    }
