@@ -1,114 +1,79 @@
 """Fig. 6: the first-layer filters of two nets side by side, and what layer 2 makes.
 
     python -m experiments.filters --checkpoint=runs/tiny
-    python -m experiments.filters --checkpoint=runs/zfnet --beside=runs/alexnet \
+    python -m experiments.filters --checkpoint=runs/zfnet --compare_with=runs/alexnet \
         --dataset=imagenet2012 --out=runs/filters
 
-The second net is --beside, or the first net after the first epoch that its run keeps.
-filters.png shows the filters, their size, their energy by frequency and what part of it
-the layer's stride folds (aliasing). filters.json has the figures, dead filters too:
-weak, with an RMS of at most a tenth of the median, and silent, with a map that no image
-of the split excites. Projections of the second layer (or --layers): a picture a net.
+The second net is --compare_with, or the first net after the first epoch that its run
+keeps. filters.png: the filters, their size, their energy by frequency and what part of
+it the layer's stride folds (aliasing). filters.json: the numbers, with the dead
+filters: weak ones, whose RMS is at most a tenth of the median, and silent ones, whose
+channel no image of the split excites. LAYER-NET.png: projections of the second layer
+(or of --layers), a picture a net.
 """
 
+import dataclasses
 import pathlib
 import re
 
 import numpy as np
-from absl import flags
 
-from experiments.common import (
-    comparison,
-    dataset,
-    model,
-    output,
-    topk_pass,
-    unit_choice,
-)
+from experiments.common import comparison, dataset, output, topk_pass, unit_choice
+from experiments.common.comparison import ComparisonConfig
+from experiments.common.dataset import DataConfig
+from experiments.common.model import LoadedModel, ModelConfig
+from experiments.common.output import OutputConfig
+from experiments.common.unit_choice import UnitConfig
 from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import feature_pages, filter_comparison, raster, text
 from zf_jax.layers import Conv
 from zf_jax.probes import filters, projection
+from zf_jax.probes.topk import TopK
 from zf_jax.training.recipe import PAPER
 
-flags.adopt_module_key_flags(comparison)
-flags.adopt_module_key_flags(dataset)
-flags.adopt_module_key_flags(unit_choice)
-flags.adopt_module_key_flags(output)
-# Images a map, as in fig. 2.
+# Images a channel, as in fig. 2.
 _K = 9
 _BANDS = ("above 8", "8 to 4", "below 4")
 
 
-def _first(name: str, known: model.LoadedModel) -> filter_comparison.FirstLayer:
-    """The first layer's filters and their measures."""
-    layer = known.net.layers[0]
-    if not isinstance(layer.filter, Conv):
-        raise BadInput(
-            f"{name}: {layer.name} is dense; give nets whose first layer filters"
-        )
-    kernel = np.asarray(known.params[layer.name]["kernel"])
-    if kernel.shape[2] != 3:
-        raise BadInput(
-            f"{name}: the filters of {layer.name} see {kernel.shape[2]} colours; give "
-            "nets whose first layer sees three"
-        )
-    stride, rms = layer.filter.stride, filters.rms(kernel)
-    shares = [float(each.mean()) for each in filters.bands(kernel)]
-    folded = filters.aliased(kernel, stride)
-    return filter_comparison.FirstLayer(name, kernel, stride, rms, shares, folded)
+@dataclasses.dataclass(frozen=True)
+class FiltersConfig:
+    """Which two nets, and the images that tell what their layers make."""
+
+    model: ModelConfig = ModelConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
+    data: DataConfig = DataConfig()
+    # Unset: the second layer of each net, whatever it is called.
+    units: UnitConfig = UnitConfig(layers=())
+    output: OutputConfig = OutputConfig()
 
 
-def _projections(name: str, known, data, layer: str, best, path) -> list[pathlib.Path]:
-    """Fig. 6 (d, e): what excites some maps of the layer, projected."""
-    maps = unit_choice.maps(known, layer, best.values[:, 0])
-    maps = maps[best.values[maps, 0] != 0]
-    if not len(maps):
-        print(f"{name}, {layer}: none of the maps is ever active, so it has no picture")
-        return []
-    patches, projections = projection.project(
-        known.net, known.params, data, best, layer=layer, channels=maps, rule=known.rule
-    )
-    picture = feature_pages.draw(
-        raster.denormalize(patches, known.net.input),
-        projections,
-        [f"map {m}, max {text.number(best.values[m, 0])}" for m in maps],
-        title=f"{name}, {layer}: the strongest of {data.title} ({known.rule})",
-        path=path,
-        shown=best.values[maps] != 0,
-    )
-    return [picture]
-
-
-def main() -> list[pathlib.Path]:
+def main(config: FiltersConfig) -> list[pathlib.Path]:
     """Measures both nets, and projects the second layer of each."""
-    nets = comparison.load()
-    firsts = {name: _first(name, known) for name, known in nets.items()}
+    compared = comparison.load(config.comparison, config.model)
+    firsts = {name: first_layer(name, loaded) for name, loaded in compared.items()}
     chosen = {
-        name: unit_choice.layers(known.net, unset=known.net.layers[:2][-1].name)
-        for name, known in nets.items()
+        name: unit_choice.layers(
+            config.units, loaded.net, unset=loaded.net.layers[:2][-1].name
+        )
+        for name, loaded in compared.items()
     }
-    out = output.folder(next(iter(nets.values())).run, "filters")
-    kind = dataset.ImageFiles if dataset.files_given() else dataset.Dataset
-    data = {name: kind(known) for name, known in nets.items()}
-    if len({each.title for each in data.values()}) > 1:
-        seen = " and ".join(f"{each.title} for {name}" for name, each in data.items())
-        raise BadInput(f"--beside: {seen}; give one --dataset for both")
+    run = next(iter(compared.values())).run
+    out = output.folder(config.output, run, "filters")
+    data = _open(config.data, compared)
     written, found = [], {}
-    for name, known in nets.items():
-        slug, first = "-".join(re.findall(r"\w+", name)), known.net.layers[0].name
-        layers = list(dict.fromkeys([first, *chosen[name]]))
-        look = known.net, known.params, data[name], layers
-        path, k = out / f"pass-{slug}.npz", min(_K, len(data[name]))
-        best = topk_pass.strongest(*look, k=k, path=path, desc=name)
-        silent = int((best[first].values[:, 0] == 0).sum())
-        found[name] = {"images": len(data[name]), "silent": silent}
-        given = firsts[name].kernel, firsts[name].stride, PAPER.filter_rms
-        found[name] |= filters.summary(*given)
-        for each in chosen[name]:
-            path = out / f"{each}-{slug}.png"
-            written += _projections(name, known, data[name], each, best[each], path)
+    for name, loaded in compared.items():
+        best = _scan(name, loaded, data[name], chosen[name], out)
+        found[name] = _numbers(firsts[name], data[name], best, loaded)
+        for layer in chosen[name]:
+            channels = unit_choice.channels(
+                config.units, loaded, layer, best[layer].values[:, 0]
+            )
+            path = out / f"{layer}-{_slug(name)}.png"
+            written += _projections(
+                name, loaded, data[name], layer, best[layer], channels, path
+            )
     picture = filter_comparison.draw(
         list(firsts.values()),
         bands=_BANDS,
@@ -117,12 +82,120 @@ def main() -> list[pathlib.Path]:
         rms_limit=PAPER.filter_rms,
         path=out / "filters.png",
     )
+    _print(found)
+    data[name].report_skipped()
+    return [picture, io.save_json(out / "filters.json", found), *written]
+
+
+def first_layer(name: str, loaded: LoadedModel) -> filter_comparison.FirstLayer:
+    """The first layer's filters and their measures.
+
+    Raises:
+      BadInput: the layer does not filter, or sees neither colour nor grey.
+    """
+    layer = loaded.net.layers[0]
+    if not isinstance(layer.filter, Conv):
+        raise BadInput(
+            f"{name}: {layer.name} is dense; give nets whose first layer filters"
+        )
+    kernel = np.asarray(loaded.params[layer.name]["kernel"])
+    if kernel.shape[2] not in (1, 3):
+        raise BadInput(
+            f"{name}: the filters of {layer.name} see {kernel.shape[2]} channels; give "
+            "nets whose first layer sees three, or one"
+        )
+    stride, rms = layer.filter.stride, filters.rms(kernel)
+    shares = [float(each.mean()) for each in filters.bands(kernel)]
+    aliased = filters.aliased(kernel, stride)
+    return filter_comparison.FirstLayer(name, kernel, stride, rms, shares, aliased)
+
+
+def _open(
+    config: DataConfig, compared: dict[str, LoadedModel]
+) -> dict[str, dataset.Dataset | dataset.ImageFiles]:
+    """The same images for each net, cut as it takes them."""
+    data = {
+        name: dataset.open_images(config, loaded) for name, loaded in compared.items()
+    }
+    if len({each.title for each in data.values()}) > 1:
+        seen = " and ".join(f"{each.title} for {name}" for name, each in data.items())
+        raise BadInput(f"--compare_with: {seen}; give one --dataset for both")
+    return data
+
+
+def _slug(name: str) -> str:
+    """A net's name as a part of a file's."""
+    return "-".join(re.findall(r"\w+", name))
+
+
+def _scan(
+    name: str, loaded: LoadedModel, data, layers: list[str], out: pathlib.Path
+) -> dict[str, TopK]:
+    """The strongest images of the first layer and of the chosen ones."""
+    first = loaded.net.layers[0].name
+    return topk_pass.scan(
+        loaded.net,
+        loaded.params,
+        data,
+        list(dict.fromkeys([first, *layers])),
+        k=min(_K, len(data)),
+        path=out / f"pass-{_slug(name)}.npz",
+        desc=name,
+    )
+
+
+def _numbers(
+    first: filter_comparison.FirstLayer,
+    data,
+    best: dict[str, TopK],
+    loaded: LoadedModel,
+) -> dict[str, float]:
+    """What filters.json says of a net."""
+    silent = int((best[loaded.net.layers[0].name].values[:, 0] == 0).sum())
+    summary = filters.summary(first.kernel, first.stride, PAPER.filter_rms)
+    return {"images": len(data), "silent": silent} | summary
+
+
+def _projections(
+    name: str,
+    loaded: LoadedModel,
+    data,
+    layer: str,
+    best: TopK,
+    channels: np.ndarray,
+    path: pathlib.Path,
+) -> list[pathlib.Path]:
+    """Fig. 6 (d, e): what excites some channels of the layer, projected."""
+    channels = channels[best.values[channels, 0] != 0]
+    if not len(channels):
+        print(f"{name}, {layer}: none of the maps is ever active, so it has no picture")
+        return []
+    patches, projections = projection.project(
+        loaded.net,
+        loaded.params,
+        data,
+        best,
+        layer=layer,
+        channels=channels,
+        rule=loaded.rule,
+    )
+    picture = feature_pages.draw(
+        raster.denormalize(patches, loaded.net.input),
+        projections,
+        [f"map {c}, max {text.number(best.values[c, 0])}" for c in channels],
+        title=f"{name}, {layer}: the strongest of {data.title} ({loaded.rule})",
+        path=path,
+        shown=best.values[channels] != 0,
+    )
+    return [picture]
+
+
+def _print(found: dict[str, dict[str, float]]) -> None:
+    """Prints the numbers as a table, a column a net."""
     print(f"{'':<28}" + "".join(f"{name:>20}" for name in found))
-    for row in found[name]:
+    for row in next(iter(found.values())):
         cells = (f"{text.number(each[row]):>20}" for each in found.values())
         print(f"{row:<28}" + "".join(cells))
-    data[name].tell_skipped()
-    return [picture, io.save_json(out / "filters.json", found), *written]
 
 
 if __name__ == "__main__":

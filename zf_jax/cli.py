@@ -91,8 +91,7 @@ def run(main: Main, *, exact: bool = True) -> None:
         JAX_DEFAULT_MATMUL_PRECISION says otherwise.
     """
     xla.set_flags()
-    # An error that a library logs is raised as well; its log is a traceback.
-    logging.set_verbosity(logging.FATAL)
+    logging.set_verbosity(logging.ERROR)
     # absl's --help shows the flags of the module that it takes for the program.
     _define(_config_class(main), flags.FLAGS, sys.argv[0])
     for number in (signal.SIGINT, signal.SIGTERM):

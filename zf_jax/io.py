@@ -17,10 +17,6 @@ def atomic_write(path: pathlib.Path):
     try:
         yield fresh
         fresh.replace(path)
-    except OSError as error:
-        # A full disk's error names no file.
-        error.filename = error.filename or str(path)
-        raise
     finally:
         fresh.unlink(missing_ok=True)
 

@@ -49,12 +49,17 @@ def distinct(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     return found
 
 
-def remove_former_pages(
+def remove_former(
     out: pathlib.Path, stem: str, written: Sequence[pathlib.Path]
 ) -> None:
-    """Removes STEM.png and STEM-NUMBER.png of an earlier run that had more pages."""
-    for path in out.glob("*.png"):
-        if path not in written and re.fullmatch(
-            rf"{re.escape(stem)}(-\d+)?", path.stem
-        ):
+    """Removes what an earlier run with more pages left of the same name.
+
+    Args:
+      out: the folder.
+      stem: the files are STEM.png, STEM-NUMBER.png for pages, and STEM.npz.
+      written: files that stay: those of this run.
+    """
+    former = re.compile(rf"{re.escape(stem)}(-\d+)?\.png|{re.escape(stem)}\.npz")
+    for path in set(out.glob("*")) - set(written):
+        if former.fullmatch(path.name):
             path.unlink()

@@ -1,4 +1,4 @@
-"""`experiments.features` on a net with maps that never fire: all maps, controls."""
+"""`experiments.features` on a net with channels that never fire: pages and controls."""
 
 import json
 
@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.features import controls, pages
 from tests.experiments.commands import (
     SMALL,
     assert_one_line,
@@ -14,31 +15,14 @@ from tests.experiments.commands import (
     numbers_in,
 )
 from zf_jax import convnet
+from zf_jax.errors import BadInput
 from zf_jax.figures import feature_pages
 from zf_jax.training import checkpoint
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory, creatures_dir):
-    """A run of one epoch whose layer5 has two maps that cannot fire: biases of -1e9."""
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    ran = command(
-        "launch.train",
-        "--spec=small",
-        "--batch_size=16",
-        "--init=he",
-        "--epochs=1",
-        "--dataset=creatures/64",
-        f"--data_dir={creatures_dir}",
-        f"--workdir={folder}",
-    )
-    assert ran.code == 0, ran.err
-    return folder
-
-
 @pytest.fixture
 def dead(monkeypatch):
-    """The checkpoint as it is, but for maps 1 and 4 of layer5, which are silent."""
+    """The checkpoint as it is, but for channels 1 and 4 of layer5, which are silent."""
     load = checkpoint.load
 
     def silenced(*given):
@@ -51,24 +35,47 @@ def dead(monkeypatch):
     monkeypatch.setattr(checkpoint, "load", silenced)
 
 
-def features(workdir, data, out, *more):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The captions and what is shown of each page, in place of its picture."""
+    kept = []
+
+    def keep(patches, projections, captions, *, shown, path, **_):
+        kept.append((captions, shown))
+        return path
+
+    monkeypatch.setattr(feature_pages, "draw", keep)
+    return kept
+
+
+def features(run, data, out, *more):
     ran = command(
         "experiments.features",
-        f"--checkpoint={workdir}",
+        f"--checkpoint={run}",
         f"--data_dir={data}",
         f"--out={out}",
         "--k=3",
+        "--step=6",
+        "--split=validation[:20]",
         *more,
     )
     assert ran.code == 0, ran.err
     return ran
 
 
-def test_all_maps_of_all_layers(workdir, dead, creatures_dir, tmp_path):
-    ran = features(workdir, creatures_dir, tmp_path, "--maps=all")
+def names(ran):
+    return [path.name for path in ran.written]
+
+
+def test_all_maps_of_all_layers(run, dead, creatures_dir, tmp_path):
+    ran = features(run, creatures_dir, tmp_path, "--maps=all")
     assert "layer5: 2 of 8 maps never fire" in ran.out
-    for layer, count in (("layer1", 6), ("layer5", 8), ("layer6", 16), ("layer8", 10)):
-        assert_png(tmp_path / f"{layer}.png")
+    layers = {"layer1": 6, "layer5": 8, "layer6": 16, "layer8": 10}
+    files = [f"{layer}{suffix}" for layer in layers for suffix in (".png", ".npz")]
+    assert names(ran) == ["filters.png", *files, "contact.png"]
+    for name in ("filters", "contact", *layers):
+        assert_png(tmp_path / f"{name}.png")
+    for layer, count in layers.items():
         arrays = numbers_in(tmp_path / f"{layer}.npz")
         np.testing.assert_array_equal(arrays["maps"], np.arange(count))
         assert arrays["indices"].shape == arrays["values"].shape == (count, 3)
@@ -81,57 +88,58 @@ def test_all_maps_of_all_layers(workdir, dead, creatures_dir, tmp_path):
     assert layer5["projections"][0].any()
 
 
-def test_dead_maps_are_drawn_where_asked_for(
-    workdir, dead, creatures_dir, tmp_path, monkeypatch
-):
-    kept = []
+def test_chosen_maps_after_a_step(run, creatures_dir, tmp_path):
+    given = ("--layers=layer5,layer1", "--maps=3,0", "--rule=guided")
+    ran = features(run, creatures_dir, tmp_path, *given)
+    files = ["layer5.png", "layer5.npz", "layer1.png", "layer1.npz"]
+    assert names(ran) == ["filters.png", *files, "contact.png"]
+    for name in ("layer1", "layer5"):
+        arrays = numbers_in(tmp_path / f"{name}.npz")
+        np.testing.assert_array_equal(arrays["maps"], [3, 0])
 
-    def keep(patches, projections, captions, *, shown, path, **_):
-        kept.append((captions, shown))
-        return path
 
-    monkeypatch.setattr(feature_pages, "draw", keep)
-    ran = features(workdir, creatures_dir, tmp_path, "--maps=4,0,1", "--layers=layer5")
-    ((captions, shown),) = kept
+def test_dead_maps_are_drawn_where_asked_for(run, dead, creatures_dir, tmp_path, drawn):
+    ran = features(run, creatures_dir, tmp_path, "--maps=4,0,1", "--layers=layer5")
+    ((captions, shown),) = drawn
     assert captions[0] == "map 4"
     assert captions[1].startswith("map 0, max ")
     assert captions[2] == "map 1"
     np.testing.assert_array_equal(shown.any(axis=1), [False, True, False])
     # Not among those that are chosen at random.
-    kept.clear()
-    features(workdir, creatures_dir, tmp_path, "--maps=8", "--layers=layer5")
-    assert not {"map 1", "map 4"} & set(kept[0][0])
+    drawn.clear()
+    features(run, creatures_dir, tmp_path, "--maps=8", "--layers=layer5")
+    assert not {"map 1", "map 4"} & set(drawn[0][0])
     # And only they.
-    kept.clear()
-    ran = features(workdir, creatures_dir, tmp_path, "--maps=4,1", "--layers=layer5")
-    assert not kept[0][1].any()
-    assert [path.name for path in ran.written] == ["layer5.png", "layer5.npz"]
+    drawn.clear()
+    ran = features(run, creatures_dir, tmp_path, "--maps=4,1", "--layers=layer5")
+    assert not drawn[0][1].any()
+    assert names(ran) == ["layer5.png", "layer5.npz"]
 
 
-def test_order_of_all_maps(workdir, dead, creatures_dir, tmp_path):
+def test_order_of_all_maps(run, dead, creatures_dir, tmp_path, drawn):
     given = ("--maps=all", "--layers=layer5", "--order=strength")
-    features(workdir, creatures_dir, tmp_path, *given)
+    features(run, creatures_dir, tmp_path, *given)
     arrays = numbers_in(tmp_path / "layer5.npz")
     assert np.all(np.diff(arrays["values"][:, 0]) <= 0)
     assert set(arrays["maps"][-2:]) == {1, 4}
 
 
-def test_fewer_images_than_k(workdir, creatures_dir, tmp_path):
+def test_fewer_images_than_k(run, creatures_dir, tmp_path, drawn):
     given = ("--maps=3", "--split=validation[:2]", "--layers=layer5")
-    features(workdir, creatures_dir, tmp_path, *given)
+    features(run, creatures_dir, tmp_path, *given)
     assert numbers_in(tmp_path / "layer5.npz")["values"].shape == (3, 2)
 
 
-def test_arrays_are_those_of_the_net(workdir, creatures_dir, tmp_path):
+def test_arrays_are_those_of_the_net(run, creatures_dir, tmp_path, drawn):
     # A unit of a dense layer by hand: the gradient of the activation.
     given = ("--maps=2,", "--layers=layer6", "--rule=gradient")
-    features(workdir, creatures_dir, tmp_path, *given)
+    features(run, creatures_dir, tmp_path, *given)
     arrays = numbers_in(tmp_path / "layer6.npz")
-    params = checkpoint.load(workdir).params
-    model = convnet.ConvNet(SMALL)
+    params = checkpoint.load(run, 6).params
+    network = convnet.ConvNet(SMALL)
 
     def unit(image):
-        return model.apply({"params": params}, image[None])[1].maps["layer6"][0, 2]
+        return network.apply({"params": params}, image[None])[1].maps["layer6"][0, 2]
 
     value, slope = jax.value_and_grad(unit)(arrays["patches"][0, 0])
     assert value == pytest.approx(arrays["values"][0, 0], rel=1e-4)
@@ -140,28 +148,36 @@ def test_arrays_are_those_of_the_net(workdir, creatures_dir, tmp_path):
     )
 
 
-def test_pages(workdir, creatures_dir, tmp_path, monkeypatch):
+def test_pages_and_those_of_a_larger_run(run, creatures_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_pages, "maps_per_page", lambda *_: 4)
-    ran = features(workdir, creatures_dir, tmp_path, "--maps=all", "--layers=layer6")
-    names = [path.name for path in ran.written]
-    pages = [f"layer6-{page}.png" for page in (1, 2, 3, 4)]
-    assert names == [*pages, "layer6.npz", "contact.png"]
+    (tmp_path / "layer6-mine.png").touch()
+    ran = features(run, creatures_dir, tmp_path, "--maps=all", "--layers=layer6")
+    numbered = [f"layer6-{page}.png" for page in (1, 2, 3, 4)]
+    assert names(ran) == [*numbered, "layer6.npz", "contact.png"]
     assert len(numbers_in(tmp_path / "layer6.npz")["projections"]) == 16
+    # Fewer pages: the others go, and what is no page of the layer stays.
+    features(run, creatures_dir, tmp_path, "--maps=2", "--layers=layer6")
+    left = {path.name for path in tmp_path.glob("layer6*")}
+    assert left == {"layer6.png", "layer6.npz", "layer6-mine.png"}
 
 
-def test_controls(workdir, dead, creatures_dir, tmp_path):
-    ran = features(
-        workdir, creatures_dir, tmp_path, "--maps=all", "--control=all", "--seed=3"
-    )
+def test_too_many_arrays_to_keep(run, creatures_dir, tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(pages, "_MOST_ARRAYS", 1)
+    ran = features(run, creatures_dir, tmp_path, "--maps=2", "--layers=layer5")
+    assert "layer5: no .npz" in ran.out
+    assert names(ran) == ["layer5.png", "contact.png"]
+
+
+def test_controls(run, dead, creatures_dir, tmp_path, drawn):
+    given = ("--maps=all", "--layers=layer1,layer5", "--control=all", "--seed=3")
+    ran = features(run, creatures_dir, tmp_path, *given)
     found = json.loads((tmp_path / "controls.json").read_text())
-    assert list(found) == ["layer1", "layer5", "layer6", "layer8"]
     # By hand: steps of the cascade from the layer down to the first; no pool lies
     # below the first layer.
     assert list(found["layer1"]) == ["random_weights, layer1", "wrong_unit"]
-    assert list(found["layer6"]) == [
-        "random_weights, layer6",
-        "random_weights, layer6 to layer5",
-        "random_weights, layer6 to layer1",
+    assert list(found["layer5"]) == [
+        "random_weights, layer5",
+        "random_weights, layer5 to layer1",
         "wrong_unit",
         "centre_switches",
         "random_switches",
@@ -172,53 +188,47 @@ def test_controls(workdir, dead, creatures_dir, tmp_path):
             assert set(row) == {"ssim", "spearman", "spearman_abs", "units"}
             assert name in ran.out
             # Two of the eight never fire.
-            assert row["units"] <= (6 if layer == "layer5" else 16)
-            if row["units"]:
-                assert -1 <= row["spearman"] < 0.999
-                assert -1 <= row["ssim"] < 0.999
-    again = features(
-        workdir,
-        creatures_dir,
-        tmp_path / "2",
-        "--maps=all",
-        "--control=all",
-        "--seed=3",
-    )
-    assert json.loads((tmp_path / "2" / "controls.json").read_text()) == found
-    assert again.code == 0
+            assert 0 < row["units"] <= 6
+            assert -1 <= row["spearman"] < 0.999
+            assert -1 <= row["ssim"] < 0.999
 
 
-def test_one_control_of_one_layer(workdir, creatures_dir, tmp_path):
+@pytest.mark.slow
+def test_controls_again(run, creatures_dir, tmp_path, drawn):
+    given = ("--maps=2", "--control=all", "--seed=3")
+    found = []
+    for name in ("one", "two"):
+        features(run, creatures_dir, tmp_path / name, *given)
+        found.append(json.loads((tmp_path / name / "controls.json").read_text()))
+    assert list(found[0]) == ["layer1", "layer5", "layer6", "layer8"]
+    assert found[0] == found[1]
+
+
+def test_one_control_of_one_layer(run, creatures_dir, tmp_path, drawn):
     given = ("--layers=layer5", "--control=centre_switches,wrong_unit", "--maps=2")
-    ran = features(workdir, creatures_dir, tmp_path, *given)
-    names = [path.name for path in ran.written]
-    assert names == [
-        "layer5.png",
-        "layer5.npz",
-        "layer5-controls.png",
-        "contact.png",
-        "controls.json",
-    ]
+    ran = features(run, creatures_dir, tmp_path, *given)
+    layer5 = ["layer5.png", "layer5.npz", "layer5-controls.png"]
+    assert names(ran) == [*layer5, "contact.png", "controls.json"]
     found = json.loads((tmp_path / "controls.json").read_text())
     assert list(found["layer5"]) == ["wrong_unit", "centre_switches"]
 
 
-def test_a_folder_of_one_run_tells_the_rest(workdir, creatures_dir):
-    ran = command(
-        "experiments.features",
-        # Neither where the data is nor where to write.
-        f"--checkpoint={workdir.parent}",
-        "--layers=layer1",
-        "--maps=2",
-        "--k=2",
-    )
+def test_refuses_an_unknown_control():
+    with pytest.raises(BadInput, match="--control=shuffle: there are random_weights"):
+        controls.names(controls.ControlConfig(("shuffle",)))
+
+
+def test_a_folder_of_one_run_tells_the_rest(run, creatures_dir, monkeypatch):
+    # Neither where the data is nor where to write.
+    given = ("--layers=layer1", "--maps=2", "--k=2", "--split=validation[:4]")
+    ran = command("experiments.features", f"--checkpoint={run.parent}", *given)
     assert ran.code == 0, ran.err
-    assert_png(workdir / "features" / "layer1.png")
-    assert checkpoint.load(workdir.parent).metadata.data_dir == str(creatures_dir)
+    assert_png(run / "features" / "layer1.png")
 
 
-def test_a_folder_of_several_runs_is_refused(workdir, tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
-    ran = command("experiments.features", f"--checkpoint={tmp_path}")
-    assert_one_line(ran, "holds several runs, give one: one, two")
+def test_refuses_an_unknown_layer_in_one_line(run, creatures_dir, tmp_path):
+    given = (f"--checkpoint={run}", f"--data_dir={creatures_dir}")
+    out = f"--out={tmp_path / 'out'}"
+    ran = command("experiments.features", *given, out, "--layers=layer9")
+    assert_one_line(ran, "'layer9': small has layer1, layer5, layer6, layer8")
+    assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ def draw(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Path:
     """Draws the filters, each on its own scale with zero in grey.
 
     Args:
-      kernel: [h, w, 3, M], signed.
+      kernel: [h, w, C, M], signed; C is 3, or 1 for grey.
       title: of the sheet.
       path: of the PNG.
     """
@@ -28,7 +28,7 @@ def draw(kernel: np.ndarray, *, title: str, path: pathlib.Path) -> pathlib.Path:
 
 
 def filter_grid(kernel: np.ndarray, *, shared_scale: bool = False) -> np.ndarray:
-    """The filters [h, w, 3, M] as one picture.
+    """The filters [h, w, C, M] as one picture.
 
     With `shared_scale`, filters of small weights look paler than those of large ones.
     """
@@ -36,5 +36,5 @@ def filter_grid(kernel: np.ndarray, *, shared_scale: bool = False) -> np.ndarray
     if shared_scale:
         # All filters in one tall picture get one scale.
         tall = raster.stretch(pictures.reshape(1, -1, *pictures.shape[2:]))
-        return raster.grid(tall.reshape(pictures.shape))
+        return raster.grid(tall.reshape(*pictures.shape[:-1], 3))
     return raster.grid(raster.stretch(pictures))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from skimage import util
 
+from zf_jax.errors import BadInput
 from zf_jax.spec import Input
 
 
@@ -12,26 +13,42 @@ def denormalize(images: np.ndarray, given: Input) -> np.ndarray:
     """Undoes the net's preprocessing.
 
     Args:
-      images: [..., C] float, (pixels - mean) * scale.
+      images: [..., C] float, (pixels - mean) * scale; C is 3, or 1 for grey.
       given: the net's input, which holds the mean and the scale.
 
     Returns:
-      [..., C] in 0..1; what lies outside is clipped.
+      [..., 3] in 0..1; what lies outside is clipped.
+
+    Raises:
+      BadInput: another number of channels.
     """
-    return np.clip((images / np.array(given.scale) + np.array(given.mean)) / 255, 0, 1)
+    pixels = images / np.array(given.scale) + np.array(given.mean)
+    return _to_rgb(np.clip(pixels / 255, 0, 1))
 
 
 def stretch(projections: np.ndarray) -> np.ndarray:
-    """Signed projections [N, h, w, 3] to pictures with zero at 0.5.
+    """Signed projections [N, h, w, C] to pictures [N, h, w, 3] with zero at 0.5.
 
-    Each projection is divided by the 99.5th percentile of its own magnitudes.
+    C is 3, or 1 for grey; any other raises BadInput. Each projection is divided by the
+    99.5th percentile of its own magnitudes.
     Not in the paper: it leaves the display open (fig. 4 says "contrast enhanced").
     """
     size = np.abs(projections).reshape(len(projections), -1)
     top = np.percentile(size, 99.5, axis=1) if size.size else size
     top = np.where(top > 0, top, size.max(axis=1))
     top = np.where(top > 0, top, 1.0)[:, None, None, None]
-    return np.clip(0.5 + 0.5 * projections / top, 0, 1)
+    return _to_rgb(np.clip(0.5 + 0.5 * projections / top, 0, 1))
+
+
+def _to_rgb(pictures: np.ndarray) -> np.ndarray:
+    """[..., 3] of [..., 1 | 3]."""
+    channels = pictures.shape[-1]
+    if channels not in (1, 3):
+        raise BadInput(
+            f"pictures: have {channels} channels; give 3, or 1 for grey, "
+            "as a slice of them"
+        )
+    return np.repeat(pictures, 3, axis=-1) if channels == 1 else pictures
 
 
 def gap(height: int) -> int:

@@ -1,0 +1,1 @@
+"""Fig. 2: the command `experiments.features` and its helpers."""

@@ -1,0 +1,1 @@
+"""Fig. 7: the command `experiments.occlusion` and its helpers."""
