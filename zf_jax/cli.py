@@ -17,6 +17,7 @@ the arguments of a command line.
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 import signal
@@ -64,7 +65,7 @@ def field(
     Args:
       default: its value where the flag is not given.
       help: for --help, in the words of the flag's user.
-      minimum: the least value.
+      minimum: the least value, of each number in a tuple too.
       maximum: the largest.
       choices: the only values.
       required: the flag must be given.
@@ -96,6 +97,7 @@ def run(main: Main, *, exact: bool = True) -> None:
     _define(_config_class(main), flags.FLAGS, sys.argv[0])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+    sys.unraisablehook = _report_unraisable
 
     def started(arguments: list[str]) -> int:
         _keep_compilations()
@@ -167,6 +169,12 @@ def _end(number: int, _) -> None:
     raise KeyboardInterrupt
 
 
+def _report_unraisable(found) -> None:
+    """Keeps silent about an interrupt that a callback of JAX's has swallowed."""
+    if found.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(found)
+
+
 def _end_if_asked() -> None:
     if _asked_to_end:
         raise KeyboardInterrupt
@@ -180,18 +188,21 @@ def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
     try:
         for path in main(_build(_config_class(main), values)):
             print(f"wrote {os.path.relpath(path)}")
-    except BadInput as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        # A folder that cannot be made, a full disk: the file is what matters.
-        culprit = f"{error.filename}: " if error.filename else ""
-        print(f"{name}: {culprit}{error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 128 + (_asked_to_end or signal.SIGINT)
-    return 0
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if _asked_to_end or isinstance(error, KeyboardInterrupt):
+            # What an interrupt breaks off may end in an error of its own.
+            message, code = "interrupted", 128 + (_asked_to_end or signal.SIGINT)
+        elif isinstance(error, BadInput):
+            message, code = str(error), 2
+        elif isinstance(error, OSError):
+            # A folder that cannot be made, a full disk: the file is what matters.
+            culprit = f"{error.filename}: " if error.filename else ""
+            message, code = f"{culprit}{error.strerror or error}", 2
+        else:
+            raise
+        print(f"{name}: {message}", file=sys.stderr)
+        return code
 
 
 def _config_class(main: Main) -> type:
@@ -276,27 +287,39 @@ def _build(config_class: type, values: flags.FlagValues) -> Any:
         if dataclasses.is_dataclass(hint):
             found[each.name] = _build(hint, values)
         else:
-            found[each.name] = _value(each.name, _kind(hint), values[each.name].value)
+            found[each.name] = _value(each, _kind(hint), values[each.name].value)
     return config_class(**found)
 
 
-def _value(name: str, kind, value) -> Any:
+def _value(each: dataclasses.Field, kind, value) -> Any:
     if value is None:
         return None
-    if kind is pathlib.Path:
-        return pathlib.Path(value).expanduser()
     if typing.get_origin(kind) is tuple:
-        of = typing.get_args(kind)[0]
-        if of is str:
-            return tuple(value)
-        try:
-            return tuple(of(each) for each in value if each)
-        except ValueError:
-            numbers = "whole numbers" if of is int else "numbers"
-            raise BadInput(
-                f"--{name}={','.join(value)}: give {numbers}, as 1,2,5"
-            ) from None
-    return value
+        return _values(each, typing.get_args(kind)[0], value)
+    if kind is float and math.isnan(value):
+        raise BadInput(f"--{each.name}={value}: give a number")
+    return _path(value) if kind is pathlib.Path else value
+
+
+def _values(each: dataclasses.Field, kind, given: list[str]) -> tuple:
+    """The values of a flag that takes several."""
+    shown = f"--{each.name}={','.join(given)}"
+    try:
+        convert = _path if kind is pathlib.Path else kind
+        found = tuple(convert(part) for part in given if part)
+    except ValueError:
+        raise BadInput(f"{shown}: give numbers, as 1,2,5") from None
+    least, largest = each.metadata["minimum"], each.metadata["maximum"]
+    for value in found:
+        if least is not None and value < least:
+            raise BadInput(f"{shown}: {value} is below {least}, the least value")
+        if largest is not None and value > largest:
+            raise BadInput(f"{shown}: {value} is above {largest}, the largest value")
+    return found
+
+
+def _path(given: str) -> pathlib.Path:
+    return pathlib.Path(given).expanduser()
 
 
 def _multiply_in_float32() -> None:
