@@ -24,7 +24,7 @@ from zf_jax.pretrained import onnx as onnx_import
 from zf_jax.pretrained import reader
 
 # Seconds after which a file counts as one that never ends.
-_PATIENCE = 10
+_TIME_LIMIT = 10
 # Bytes: a file that wants more than the machine has must not bring it down.
 _MEMORY = 2**32
 
@@ -46,20 +46,20 @@ def _new():
     chain.add("Transpose", perm=[0, 3, 1, 2])
     shape = chain.store(np.array([4, 3, 3, 3]))
     value = helper.make_tensor("v", TensorProto.FLOAT, [1], [0.25])
-    kernel = chain.beside("ConstantOfShape", shape, value=value)
-    kernel = chain.beside("Mul", kernel, chain.store(chain.weights(4, 1, 1, 1)))
+    kernel = chain.off_path("ConstantOfShape", shape, value=value)
+    kernel = chain.off_path("Mul", kernel, chain.store(chain.weights(4, 1, 1, 1)))
     chain.add("Conv", kernel, strides=[2, 1], kernel_shape=[3, 3], pads=[1, 0, 0, 1])
     chain.add("Mul", chain.weights(4, 1, 1)).add("Relu")
     chain.add("MaxPool", kernel_shape=[2, 2], ceil_mode=1, auto_pad="NOTSET")
     half = chain.store(chain.weights(4, 2, 2, 2).astype(np.float16))
-    half = chain.beside("Cast", half, to=TensorProto.FLOAT)
-    turned = chain.beside("Transpose", half, perm=[0, 1, 3, 2])
+    half = chain.off_path("Cast", half, to=TensorProto.FLOAT)
+    turned = chain.off_path("Transpose", half, perm=[0, 1, 3, 2])
     chain.add("Conv", turned, group=2).add("Dropout", np.float32(0.5), np.bool_(False))
     chain.add("Transpose", perm=[0, 2, 3, 1])
-    rows = chain.beside("Shape", chain.tensor)
+    rows = chain.off_path("Shape", chain.tensor)
     chain.add("Reshape", rows).add("Flatten")
     kernel = helper.make_tensor("k", TensorProto.DOUBLE, [64, 2], np.ones(128))
-    chain.add("MatMul", chain.beside("Constant", value=kernel))
+    chain.add("MatMul", chain.off_path("Constant", value=kernel))
     chain.add("Add", chain.weights(2))
     chain.add("Gemm", chain.weights(3, 2), chain.weights(1, 3), transB=1, alpha=0.5)
     return chain.add("LogSoftmax", axis=-1)
@@ -96,8 +96,8 @@ def _remove(rng, data, _):
 def _repeat(rng, data, _):
     first = rng.integers(len(data))
     part = data[first : first + rng.integers(1, 60)]
-    place = rng.integers(len(data))
-    return data[:place] + part * int(rng.integers(1, 4)) + data[place:]
+    index = rng.integers(len(data))
+    return data[:index] + part * int(rng.integers(1, 4)) + data[index:]
 
 
 def _splice(rng, data, other):
@@ -133,15 +133,15 @@ def _change(rng, message):
     if hasattr(values, "extend"):
         kept = list(values)
         if field.type != field.TYPE_MESSAGE and kept and rng.random() < 0.6:
-            place = rng.integers(len(kept))
-            kept[place] = _value(rng, field, kept[place])
+            index = rng.integers(len(kept))
+            kept[index] = _value(rng, field, kept[index])
         else:
-            place = rng.integers(len(kept) + 1)
+            index = rng.integers(len(kept) + 1)
             action = rng.integers(3)
             if action == 0:
-                kept = kept[:place] + kept[place + 1 :]
+                kept = kept[:index] + kept[index + 1 :]
             elif action == 1:
-                kept += kept[:place]
+                kept += kept[:index]
             else:
                 rng.shuffle(kept)
         del values[:]
@@ -201,7 +201,7 @@ def mutants(count, seed):
 def read(path):
     """What becomes of the file: a word, or a fault's traceback."""
     try:
-        onnx_import.load(path, mean=(0.0, 0.0, 0.0))
+        onnx_import.read(path, mean=0.0)
     except BadInput as error:
         message = str(error)
         fit = message.isprintable() and len(message) < 2000
@@ -226,7 +226,7 @@ def main(count=3000, seed=0):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number, data in mutants(count, seed):
             path.write_bytes(data)
-            signal.alarm(_PATIENCE)
+            signal.alarm(_TIME_LIMIT)
             start = time.monotonic()
             outcome = read(path)
             signal.alarm(0)

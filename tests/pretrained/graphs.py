@@ -3,16 +3,23 @@
 Nodes stand one after the other; the weights are random, with a fixed seed.
 """
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from zf_jax import convnet
+from zf_jax import convnet, spec
+from zf_jax.errors import BadInput
+from zf_jax.layers import Dense, Flatten, Layer
 from zf_jax.pretrained import onnx as onnx_import
 
 BLACK = (0.0, 0.0, 0.0)
+# Of float32 sums of at most a few hundred terms in another order.
+TOLERANCE = 1e-5
 
 
 class Chain:
@@ -36,13 +43,13 @@ class Chain:
         self.stored.append(value)
         return value.name
 
-    def add(self, op, *inputs, name=None, place=0, outputs=1, **attributes):
-        """A node: the image is its input number `place`.
+    def add(self, op, *inputs, name=None, index=0, outputs=1, **attributes):
+        """A node: the image is its input number `index`.
 
         The others are arrays to store, (name, array), or names of what is there.
         """
         named = [self._named(given) for given in inputs]
-        named.insert(place, self.tensor)
+        named.insert(index, self.tensor)
         made = [f"made{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, named, made, name=name, **attributes))
         self.tensor = made[0]
@@ -57,14 +64,14 @@ class Chain:
             case _:
                 return self.store(given)
 
-    def conv(self, maps, given, size, **attributes):
+    def conv(self, channels, inputs, size, **attributes):
         """A Conv with a bias, of a kernel in ONNX's order."""
-        kernel, bias = self.weights(maps, given, *size), self.weights(maps)
+        kernel, bias = self.weights(channels, inputs, *size), self.weights(channels)
         return self.add("Conv", kernel, bias, **attributes)
 
-    def beside(self, op, *inputs, **attributes):
-        """A node that is not on the image's way; gives its output's name."""
-        made = f"beside{len(self.nodes)}"
+    def off_path(self, op, *inputs, **attributes):
+        """A node that the image does not pass; returns the name of its output."""
+        made = f"off_path{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [made], **attributes))
         return made
 
@@ -90,10 +97,16 @@ def onnxruntime_of(model, given):
     return session.run(None, {image.name: given})[0]
 
 
-def load(model, folder, **options):
+def read(model, folder, **options):
+    """The package's `ImportedNet`, by default for pixels as they are."""
     path = folder / "net.onnx"
     onnx.save(model, path)
-    return onnx_import.load(path, **{"mean": BLACK} | options)
+    return onnx_import.read(path, **{"mean": 0.0} | options)
+
+
+def load(model, folder, **options):
+    """The Spec and the parameters."""
+    return read(model, folder, **options)[:2]
 
 
 def logits(net, params, pixels):
@@ -107,3 +120,54 @@ def logits(net, params, pixels):
 def relative_error(got, want):
     assert got.shape == want.shape
     return np.abs(got - want).max() / np.abs(want).max()
+
+
+def assert_same(folder, chain, like=None):
+    """The package gives for the chain what onnxruntime gives (for `like`)."""
+    net, params = load(chain.model(), folder)
+    shape = [d.dim_value for d in chain.inputs[0].type.tensor_type.shape.dim]
+    pixels = images(shape)
+    want = onnxruntime_of((like or chain).model(), pixels)
+    got = logits(net, params, pixels)
+    assert relative_error(got, want) <= TOLERANCE
+    return net
+
+
+def normalise(chain, channels, **attributes):
+    """A BatchNormalization with numbers as training leaves them."""
+    gain, shift, mean = (chain.weights(channels) for _ in range(3))
+    variance = np.square(chain.weights(channels)) + np.float32(0.1)
+    return chain.add("BatchNormalization", gain, shift, mean, variance, **attributes)
+
+
+def spec_of(given):
+    """A small Spec with the input `given`."""
+    return spec.Spec("small", given, (Layer("dense", (Flatten(), Dense(2))),))
+
+
+def trunk():
+    return Chain().conv(4, 3, (3, 3), name="a/Conv").add("Relu", name="a/Relu")
+
+
+def refused(path, **options):
+    """The one line that refuses the file."""
+    with pytest.raises(BadInput) as raised:
+        onnx_import.load(path, **{"mean": BLACK} | options)
+    message = str(raised.value)
+    assert len(message.splitlines()) == 1, message
+    assert message.isprintable()
+    # The file is named.
+    assert str(path) in message
+    return message
+
+
+def refused_model(model, folder, **options):
+    path = folder / "net.onnx"
+    onnx.save(model, path)
+    message = refused(path, **options)
+    cut = re.search(r"; upto=(\S+) cuts the net before that$", message)
+    # What it offers is true: the net can be cut there.
+    if cut:
+        net, _ = onnx_import.load(path, mean=BLACK, upto=cut[1])
+        assert net.layers[-1].name == cut[1]
+    return message.removeprefix(f"{path}: "), cut and cut[1]

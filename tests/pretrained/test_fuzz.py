@@ -6,9 +6,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 COUNT = 4000
 
 
+@pytest.mark.slow
 def test_mutated_files():
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-m", "tests.pretrained.fuzz", str(COUNT)],

