@@ -24,6 +24,7 @@ import signal
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -43,6 +44,8 @@ _DEFINE = {
     str: flags.DEFINE_string,
     pathlib.Path: flags.DEFINE_string,
 }
+# Bars that are in use: they are closed before an error is printed, not after it.
+_bars = weakref.WeakSet()
 # The signal that asked the process to end; 0 for none.
 _asked_to_end = 0
 
@@ -136,13 +139,15 @@ def config(config_class: type, arguments: Sequence[str] = ()) -> Any:
 def progress(iterable: Iterable | None = None, **settings) -> tqdm:
     """A progress bar with rate and time left; rare lines where nobody watches."""
     watched = sys.stderr.isatty()
-    return _Bar(
+    bar = _Bar(
         iterable,
         dynamic_ncols=watched,
         mininterval=0.1 if watched else 10.0,
         disable=jax.process_index() > 0,
         **settings,
     )
+    _bars.add(bar)
+    return bar
 
 
 class _Bar(tqdm):
@@ -201,6 +206,8 @@ def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
             message, code = f"{culprit}{error.strerror or error}", 2
         else:
             raise
+        for bar in tuple(_bars):
+            bar.close()
         print(f"{name}: {message}", file=sys.stderr)
         return code
 
