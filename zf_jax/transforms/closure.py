@@ -4,24 +4,33 @@
 constants: a closure over 250 MB of weights is copied, folded and hashed. `hoist` turns
 them into arguments, those of nested `jax.jit` calls too (but for calls within a loop or
 a branch, `lax.scan`, `lax.cond`).
+
+The function is traced at every call of `hoist`, so that a model which was changed in
+place gives the numbers of its new weights. Compiling is what costs: two traces that are
+the same program (`program_equality`) give the same `apply`, and compile once.
 """
 
-import types
-import weakref
+import collections
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
-from zf_jax.errors import BadInput
 from zf_jax.transforms import jaxpr
+from zf_jax.transforms.program_equality import same_program, signature
+
+# How many programs are remembered, those used last. They hold no weights.
+_MOST_PROGRAMS = 128
 
 
 class Hoisted(NamedTuple):
     """A pure function and the arrays it closed over.
 
     Attributes:
-      apply: (weights, *arguments) -> what the function gives.
+      apply: (weights, *arguments) -> what the function gives. It is to be run, not
+        differentiated: it may have the custom derivatives of another function that
+        computes the same.
       weights: the arrays, wherever they lie.
       result: ShapeDtypeStructs in the structure of the function's result.
     """
@@ -31,48 +40,48 @@ class Hoisted(NamedTuple):
     result: Any
 
 
-# What was traced, by function, held weakly: it goes, with the weights, when the
-# function goes.
-_known: weakref.WeakKeyDictionary[Callable, dict] = weakref.WeakKeyDictionary()
+# (program, apply), by a summary of the program and the structure of its result.
+_programs: collections.OrderedDict[tuple, list] = collections.OrderedDict()
+_lock = threading.Lock()
 
 
 def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hoisted:
     """Takes the arrays that `function` closes over out of it.
 
-    It is traced once per function (or method of an object) and examples, so what is
-    jitted with the same one compiles once. To use other weights pass another function,
-    not the same one changed.
+    A function that was jitted by its author is, as ever in JAX, the one it was when it
+    was first traced: its closed-over weights do not follow changes.
 
     Args:
       function: any JAX function of arrays to a pytree.
       *examples: the arguments' shapes and dtypes; `apply` takes no others.
-
-    Raises:
-      BadInput: the function has no hash, or cannot be referred to weakly.
     """
-    # A method is another object at each look: it is known by what it belongs to.
-    method = isinstance(function, types.MethodType)
-    owner, name = (function.__self__, function.__func__) if method else (function, None)
-    try:
-        known = _known.setdefault(owner, {})
-    except TypeError as error:
-        raise BadInput(
-            f"a {type(owner).__name__} cannot be kept track of ({error}): give a "
-            "function, as lambda images: model(images), and the same one each time"
-        ) from error
-    key = name, tuple((example.shape, example.dtype) for example in examples)
-    if key not in known:
-        known[key] = _trace(function, examples)
-    return known[key]
 
+    def fresh(*arguments):
+        # JAX remembers what it has traced by the function: this one is always new.
+        return function(*arguments)
 
-def _trace(function, examples) -> Hoisted:
-    traced, result = jaxpr.inlined(function, *examples, inline=jaxpr.JIT)
+    traced, result = jaxpr.inlined(fresh, *examples, inline=jaxpr.JIT)
     program = jaxpr.Program.of(traced.jaxpr)
-    structure = jax.tree.structure(result)
-
-    def apply(weights, *arguments):
-        leaves = jaxpr.evaluate(program, weights, arguments, inline={})
-        return jax.tree.unflatten(structure, leaves)
-
+    apply = _apply_of(program, jax.tree.structure(result))
     return Hoisted(apply, traced.consts, result)
+
+
+def _apply_of(program: jaxpr.Program, structure) -> Callable:
+    """The function that runs a program; the same one for the same program."""
+    key = signature(program), structure
+    with _lock:
+        alike = _programs.setdefault(key, [])
+        _programs.move_to_end(key)
+        for known, apply in alike:
+            if same_program(known, program):
+                return apply
+
+        def apply(weights, *arguments):
+            leaves = jaxpr.evaluate(program, weights, arguments, inline={})
+            return jax.tree.unflatten(structure, leaves)
+
+        # The oldest of those that differ in a literal alone goes first.
+        alike[:] = [*alike[-3:], (program, apply)]
+        if len(_programs) > _MOST_PROGRAMS:
+            _programs.popitem(last=False)
+    return apply
