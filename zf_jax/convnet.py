@@ -7,6 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zf_jax import geometry, xla
 from zf_jax.errors import BadInput
@@ -16,14 +17,14 @@ from zf_jax.spec import Input, Spec
 
 
 class Trace(NamedTuple):
-    """What a net saw and computed on the way up; the dicts have an entry per layer.
+    """All that a forward pass computed; the dicts have one entry for each layer.
 
     Under jit, what the caller does not use is not computed.
 
     Attributes:
-      images: [N, H, W, C], as the net got them.
-      maps: rectified, before pooling, [N, H', W', maps] or [N, units]; the last
-        layer's are the logits.
+      images: [N, H, W, C], the net's input.
+      maps: each layer's feature maps, rectified and before pooling, [N, H', W', maps]
+        or [N, units]; the last layer's are the logits.
       outputs: what the next layer sees.
       switches: uint8 in the shape of the pooled maps, for layers with a pool only.
     """
@@ -35,23 +36,27 @@ class Trace(NamedTuple):
 
 
 class ValidMask(NamedTuple):
-    """Where the parts of maps that `geometry.cone` tells lie within the maps.
+    """Which entries of maps are real, where arrays reach beyond the image's maps.
+
+    A receptive-field crop reaches beyond the border of a map, and so does an image that
+    is padded to a common size. What lies there is padding: it never wins in a pool, and
+    is zero for a filter.
 
     Attributes:
-      maps: [N, H', W', 1] bool by layer, for a part of its maps.
-      outputs: the same of its outputs.
+      maps: [N, H', W', 1] bool by layer: true for entries of the layer's maps.
+      outputs: the same for its outputs.
     """
 
     maps: dict[str, jax.Array]
     outputs: dict[str, jax.Array]
 
     def mask_switches(self, layer: str, switches: jax.Array) -> jax.Array:
-        """A pooled layer's switches, those outside of its outputs nowhere."""
+        """Switches of a layer that point nowhere outside of the layer's outputs."""
         return jnp.where(self.outputs[layer], switches, jnp.uint8(pooling.NOWHERE))
 
 
 class Filter(nn.Module):
-    """A layer's filters and biases."""
+    """One layer's filters and biases."""
 
     op: Conv | Dense
     kernel_shape: tuple[int, ...]
@@ -67,13 +72,14 @@ class Filter(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """A Spec, walked forward.
+    """The forward pass of a `Spec`.
 
     Attributes:
-      net: what the net is.
+      net: the architecture.
       dtype: of the computation, float32 or bfloat16; parameters stay float32.
       kernel_init: of the weights; biases start at 0 (section 3: 10^-2, read as the
-        deviation of a normal distribution, since a constant would not break symmetry).
+        standard deviation of a normal distribution, since a constant would not break
+        symmetry).
     """
 
     net: Spec
@@ -92,12 +98,12 @@ class ConvNet(nn.Module):
 
         Args:
           images: [N, H, W, C] float, as `prepare` gives them.
-          train: drops units out, with the random stream "dropout".
-          valid: for the net of a cone, what of it is no padding.
+          train: applies dropout, with the random stream "dropout".
+          valid: which entries of the maps are no padding; None where all are real.
 
         Returns:
           logits: [N, L] float32 (of the net's last layer, whatever it is).
-          trace: in the dtype of the computation, but for its images.
+          trace: in the dtype of the computation, except for its images.
 
         Raises:
           BadInput: the images' shape does not suit the net.
@@ -105,7 +111,7 @@ class ConvNet(nn.Module):
         if images.ndim != 4 or images.shape[-1] != self.net.input.channels:
             raise BadInput(
                 f"images of shape {images.shape}: {self.net.name} takes [N, H, W, "
-                f"{self.net.input.channels}]"
+                f"{self.net.input.channels}], channels last"
             )
         geometry.shapes(self.net, images.shape[1:3])
         kernels = geometry.parameter_shapes(self.net)
@@ -126,8 +132,9 @@ class ConvNet(nn.Module):
             if valid and layer.name in valid.outputs:
                 x = jnp.where(valid.outputs[layer.name], x, 0)
                 if layer.name in trace.switches:
-                    found = trace.switches[layer.name]
-                    trace.switches[layer.name] = valid.mask_switches(layer.name, found)
+                    switches = trace.switches[layer.name]
+                    switches = valid.mask_switches(layer.name, switches)
+                    trace.switches[layer.name] = switches
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 
@@ -146,7 +153,6 @@ class ConvNet(nn.Module):
                 return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
-@functools.partial(xla.jit, static_argnames="given")
 def prepare(images: jax.Array, given: Input) -> jax.Array:
     """Pixels as a net takes them: (pixels - mean) * scale.
 
@@ -156,7 +162,24 @@ def prepare(images: jax.Array, given: Input) -> jax.Array:
 
     Returns:
       [..., C] float32.
+
+    Raises:
+      BadInput: the pixels have another number of channels, or are no numbers.
     """
+    shape = np.shape(images)
+    if shape[-1:] != (given.channels,):
+        raise BadInput(
+            f"images of shape {shape}: give [..., {given.channels}], as many channels "
+            "as the net's mean has, and the channels last"
+        )
+    dtype = getattr(images, "dtype", None) or np.asarray(images).dtype
+    if not jnp.isdtype(dtype, ("bool", "integral", "real floating")):
+        raise BadInput(f"images of {dtype}: give pixels, real numbers in 0..255")
+    return _prepare(jnp.asarray(images), given)
+
+
+@functools.partial(xla.jit, static_argnames="given")
+def _prepare(images: jax.Array, given: Input) -> jax.Array:
     mean, scale = (
         jnp.asarray(each, jnp.float32).reshape((1,) * (images.ndim - 1) + (-1,))
         for each in (given.mean, given.scale)

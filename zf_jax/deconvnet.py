@@ -1,19 +1,21 @@
 """The deconvnet: from a unit back to pixels (section 2.1).
 
-The Spec, walked backward: unpool with the image's switches, rectify, filter with the
-transposed filters. Each step is the transpose of the step up; only the rule at the
-ReLU tells a deconvnet from a gradient (Simonyan et al. 2013, section 4):
+The backward pass walks the Spec from the unit's layer to the pixels: unpool with the
+image's switches, rectify, filter with the transposed filters. Each step is the
+transpose of the forward step. Only the rule at the ReLU tells a deconvnet from a
+gradient (Simonyan et al. 2013, section 4):
 
-    rule         signal passed down     known as
+    rule         signal passed back     known as
     deconvnet    max(R, 0)              this paper
     gradient     R where f > 0          saliency, Simonyan et al. 2013
     guided       max(R, 0) where f > 0  guided backpropagation, Springenberg et al. 2014
 
-R is the signal from above and f the map on the way up. No bias goes down and the
-pixels are signed: a zero seed gives exactly zero, and negative pixels are no error.
+R is the signal from the layer above and f the map of the forward pass. Biases take no
+part in the backward pass: a zero seed gives exactly zero. The pixels are signed, so
+that negative ones are no error.
 
 A GPU multiplies float32 in TF32 unless told otherwise, which changes one switch in a
-thousand: `jax.default_matmul_precision("float32")` keeps them (docs/benchmarks.md).
+thousand. `jax.default_matmul_precision("float32")` keeps them (docs/benchmarks.md).
 """
 
 import functools
@@ -46,49 +48,50 @@ def isolate(
 
     Args:
       maps: [N, H, W, C], or [N, D] of a dense layer: `trace.maps[layer]`.
-      channel: which map (or unit) of each image, [N] int, or one for all.
+      channel: the channel (of a dense layer: the unit) in each image, [N] int, or one
+        for all.
       position: (row, column) in the map, [N, 2] int, or one pair for all; by default
-        where the map is strongest. Dense layers have none.
+        the map's maximum, the first in row order. Dense layers have none.
 
     Returns:
-      An array of the maps' shape and dtype, holding the activation's own value.
+      An array of the maps' shape and dtype, which holds the activation's own value.
 
     Raises:
-      BadInput: a channel or position of another shape, or outside of the maps (where
-        it is not traced).
+      BadInput: a channel or position has another shape, or lies outside of the maps
+        (only checked where it is not traced).
     """
-    count, *places, channels = maps.shape
+    count, *size, channels = maps.shape
     channel = _each("channel", channel, count, (channels,))[:, 0]
     if position is not None:
-        if not places:
+        if not size:
             raise BadInput("position: a dense layer has none, give the channel alone")
-        position = _each("position", position, count, tuple(places))
+        position = _each("position", position, count, tuple(size))
     return _isolate(maps, channel, position)
 
 
 @xla.jit
 def _isolate(maps: jax.Array, channel: jax.Array, position: jax.Array | None):
-    count, *places, _ = maps.shape
+    count, *size, _ = maps.shape
     images = jnp.arange(count)
-    if not places:
+    if not size:
         at = images, channel
     elif position is None:
-        chosen = maps[images, :, :, channel].reshape(count, math.prod(places))
-        at = images, *jnp.unravel_index(chosen.argmax(axis=1), places), channel
+        chosen = maps[images, :, :, channel].reshape(count, math.prod(size))
+        at = images, *jnp.unravel_index(chosen.argmax(axis=1), size), channel
     else:
         at = images, *position.T, channel
     return jnp.zeros_like(maps).at[at].set(maps[at])
 
 
 def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
-    """An index [count, len(sizes)] from one for each image or one for all."""
+    """Checks an index, given for each image or once for all: [count, len(sizes)]."""
     index = index if isinstance(index, jax.core.Tracer) else np.asarray(index)
     one = () if name == "channel" else (len(sizes),)
     if index.shape not in (one, (count, *one)):
         raise BadInput(f"{name} of shape {index.shape}: give {one} or {(count, *one)}")
     index = index.reshape(-1, len(sizes))
     for axis, size in enumerate(sizes):
-        # What is traced has no value yet to be checked.
+        # A traced index has no value that could be checked.
         if isinstance(index, np.ndarray):
             wrong = index[(index[:, axis] < 0) | (index[:, axis] >= size), axis]
             if len(wrong):
@@ -108,26 +111,28 @@ def reconstruct(
     lrn: LrnRule | None = None,
     valid: ValidMask | None = None,
 ) -> jax.Array:
-    """Projects a layer's activations down to pixels.
+    """Projects a layer's activations back to pixels.
 
     Args:
-      net: what the net is.
+      net: the architecture.
       params: its parameters, {layer: {"kernel": ..., "bias": ...}}.
-      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it. Linear in
-        it with rule "gradient", positively homogeneous with the others.
-      trace: of the same images.
-      layer: where the seed stands: any layer, dense ones and the logits too.
-      rule: what the ReLU does on the way down.
-      lrn: what contrast normalisation does on the way down: "identity", or its
-        true "gradient". Not in the paper: identity by default, as Mahendran & Vedaldi
-        2016, but the gradient with rule "gradient", which then equals `jax.grad`.
-      valid: for the net of a cone, as in `ConvNet`.
+      seed: in the shape of `trace.maps[layer]`, as `isolate` makes it. The projection
+        is linear in the seed with rule "gradient", and positively homogeneous with the
+        others.
+      trace: what `ConvNet` gave for the same images.
+      layer: the seed's layer; dense layers and the logits are possible too.
+      rule: what the ReLU does in the backward pass.
+      lrn: what contrast normalisation (LRN) does in the backward pass: "identity", or
+        its true "gradient". Not in the paper: by default the identity, as in Mahendran
+        & Vedaldi 2016, but the gradient with rule "gradient", which then equals
+        `jax.grad`.
+      valid: as in `ConvNet`.
 
     Returns:
       [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
 
     Raises:
-      BadInput: an unknown layer or rule, or a seed of another shape.
+      BadInput: an unknown layer, `rule` or `lrn`, or a seed of another shape.
     """
     last = net.index(layer)
     if rule not in (rules := ("deconvnet", "gradient", "guided")):
@@ -145,19 +150,19 @@ def reconstruct(
     for index in range(last, -1, -1):
         each = net.layers[index]
         if index < last:
-            signal = _tail_down(each, signal, trace, lrn)
+            signal = _tail_backward(each, signal, trace, lrn)
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
-        signal = _head_down(each, signal, trace, kernel, below.shape, rule)
-        # Of a pooled layer the switches tell (`ValidMask.mask_switches`).
+        signal = _head_backward(each, signal, trace, kernel, below.shape, rule)
+        # The switches of a pooled layer are masked already (`mask_switches`).
         if valid and lower in valid.outputs and lower not in trace.switches:
             signal = jnp.where(valid.outputs[lower], signal, 0)
     return signal
 
 
-def _tail_down(layer, signal, trace: Trace, lrn: LrnRule):
-    """From a layer's output to its maps: unpool; contrast as asked for."""
+def _tail_backward(layer, signal, trace: Trace, lrn: LrnRule):
+    """From a layer's output to its maps: unpool; LRN as asked for."""
     switches = trace.switches.get(layer.name)
     x, steps = trace.maps[layer.name].astype(signal.dtype), []
     for op in layer.tail:
@@ -174,7 +179,7 @@ def _tail_down(layer, signal, trace: Trace, lrn: LrnRule):
     return signal
 
 
-def _head_down(layer, signal, trace: Trace, kernel, shape, rule: Rule):
+def _head_backward(layer, signal, trace: Trace, kernel, shape, rule: Rule):
     """From a layer's maps to its input: rectify, then transposed filtering."""
     for op in reversed(layer.head):
         match op:

@@ -1,8 +1,7 @@
-"""The arithmetic of a net's windows, without running anything.
+"""The arithmetic of a net's windows: nothing is run.
 
-Map sizes, parameter counts, multiply-adds, and what part of the image a unit sees.
-Rows and columns are counted from 0 at the top left; every interval is half open,
-[first, last). Window arithmetic stands here and nowhere else.
+Map sizes, parameter counts, multiply-adds, and the receptive fields of units. Rows and
+columns are counted from 0 at the top left; every interval is half open, [first, last).
 """
 
 import dataclasses
@@ -31,10 +30,10 @@ class LayerShapes(NamedTuple):
 
 
 class Field(NamedTuple):
-    """What part of the image the units of a map see: the receptive field.
+    """The receptive field: which pixels of the image each unit of a map sees.
 
     The unit at row i sees image rows [start + i * step, start + i * step + size), and
-    likewise for columns; what lies outside of the image is padding.
+    likewise for columns. Rows and columns outside of the image are padding.
 
     Attributes:
       size: (rows, columns) of the field, in pixels.
@@ -57,13 +56,14 @@ def slide(length: int, size: int, stride: int, padding: Pair) -> int:
 
 
 def touched(low, high, size: int, stride: int, before: int):
-    """Which windows look at the entries `low` to `high` (half open) of an axis.
+    """The windows that cover any of the entries `low` to `high` (half open) of an axis.
 
-    Windows of `size` begin `stride` entries apart, the first one `before` entries
-    ahead of the axis. Whole numbers, or arrays of them.
+    Windows of `size` begin `stride` entries apart; the first begins `before` entries
+    ahead of the axis. Arguments are whole numbers, or arrays of them.
 
     Returns:
-      (first, end), half open: the windows' numbers, below 0 and beyond the last too.
+      (first, end), half open: the windows' indices, which may be below 0 or beyond the
+      last window.
     """
     return -(-(low + before - size + 1) // stride), (high - 1 + before) // stride + 1
 
@@ -72,8 +72,8 @@ def shapes(net: Spec, size: Pair | None = None) -> dict[str, LayerShapes]:
     """The shapes of every layer for images of `size` (the net's own by default).
 
     Raises:
-      BadInput: a map would be empty, groups do not divide the maps, or `size` does
-        not suit the first dense layer.
+      BadInput: a map would be empty, groups do not divide the channels, or `size`
+        does not suit the first dense layer.
     """
     size = net.input.size if size is None else size
     shape, found = (*size, net.input.channels), {}
@@ -96,12 +96,12 @@ def _after(op, shape: Shape, where: str) -> Shape:
         case Conv() | Pool():
             if len(shape) != 3:
                 raise BadInput(f"{where}: {type(op).__name__} cannot follow Dense")
-            *window, maps = shape
-            rows, columns = map(slide, window, op.size, op.stride, op.padding)
+            *size, maps = shape
+            rows, columns = map(slide, size, op.size, op.stride, op.padding)
             if rows < 1 or columns < 1:
                 raise BadInput(
                     f"{where}: a {op.size[0]}x{op.size[1]} window does not fit in "
-                    f"{window[0]}x{window[1]}; give larger images"
+                    f"{size[0]}x{size[1]}; give larger images"
                 )
             if isinstance(op, Pool):
                 return rows, columns, maps
@@ -139,7 +139,8 @@ def _by(lengths) -> str:
 def parameter_shapes(net: Spec) -> dict[str, tuple[Shape, Shape]]:
     """Shapes of every layer's (kernel, bias).
 
-    Kernels are [rows, columns, maps in / groups, maps out] or [inputs, units].
+    Kernels are [rows, columns, channels in / groups, channels out], or [inputs, units]
+    of a dense layer.
     """
     inputs, found = shapes(net), {}
     for layer in net.layers:
@@ -162,9 +163,9 @@ def parameters(net: Spec) -> dict[str, int]:
 
 def multiply_adds(net: Spec, size: Pair | None = None) -> dict[str, int]:
     """Multiply-adds of every layer's filter for one image of `size`."""
-    places = {name: math.prod(s.maps[:-1]) for name, s in shapes(net, size).items()}
+    positions = {name: math.prod(s.maps[:-1]) for name, s in shapes(net, size).items()}
     return {
-        name: math.prod(kernel) * places[name]
+        name: math.prod(kernel) * positions[name]
         for name, (kernel, _) in parameter_shapes(net).items()
     }
 
@@ -197,13 +198,22 @@ def fields(net: Spec) -> dict[str, Field]:
 
 
 class Crop(NamedTuple):
-    """What a unit is computed from, layer by layer, as a net of its own.
+    """A receptive-field crop: only what one unit depends on, as a small net of its own.
+
+    To compute a unit at (row, column) of a layer's maps, the whole image is not needed.
+    The part of the image that the unit sees is cut out (`fields(net)[layer]` tells
+    where), and `Crop.net` runs on it. This net has the same filters and no padding, and
+    its last layer has a single position, the unit's. At the image's border a crop
+    reaches beyond the image and beyond the lower layers' maps. There is padding, which
+    must be zero for a filter and minus infinity for a pool; `convnet.ValidMask` marks
+    it. `probes/receptive_field_crops.py` cuts images and makes the masks.
 
     Attributes:
-      net: the layers up to the unit's, without padding, for the part of the image that
-        it sees: its last layer has one place, the unit's.
-      maps: where in each lower layer's maps the part lies, as a `Field` of the unit.
-      outputs: the same of their outputs.
+      net: the layers up to the unit's, without padding, for images of the receptive
+        field's size.
+      maps: which entries of each lower layer's maps the unit depends on: the unit at
+        row i on rows [start + i * step, start + i * step + size), as a `Field`.
+      outputs: the same for the lower layers' outputs.
     """
 
     net: Spec
@@ -212,13 +222,10 @@ class Crop(NamedTuple):
 
 
 def receptive_field_crop(net: Spec, layer: str) -> Crop:
-    """The cone of the units of a filtering layer.
-
-    Parts may reach beyond a map: there is padding, zero for a filter and minus infinity
-    for a pool.
+    """The receptive-field crop of the units of a convolutional layer.
 
     Raises:
-      BadInput: an unknown layer, or a dense one below it.
+      BadInput: an unknown layer, or a dense layer is on the way to it.
     """
     net = net.upto(layer)
     field, maps, outputs = Field((1, 1), (1, 1), (0, 0)), {}, {}
@@ -243,7 +250,7 @@ def receptive_field_crop(net: Spec, layer: str) -> Crop:
 
 
 def _below(field: Field, op) -> Field:
-    """What `op` needs to give a field."""
+    """What `op` reads to compute `field`."""
     if not isinstance(op, Conv | Pool):
         return field
     axes = range(2)
@@ -266,7 +273,7 @@ def patch(
     Args:
       net: the net.
       layer: name of the layer.
-      position: (row, column) in its maps; of no matter for a dense layer.
+      position: (row, column) in its maps; ignored for a dense layer.
       size: rows and columns of the image; the net's own by default.
 
     Returns:
@@ -279,12 +286,12 @@ def patch(
     net = net.upto(layer)
     size = net.input.size if size is None else size
     field = fields(net)[layer]
-    *places, _ = shapes(net, size)[layer].maps
-    if places and (
-        len(position) != len(places)
-        or any(not 0 <= i < n for i, n in zip(position, places, strict=True))
+    *extent, _ = shapes(net, size)[layer].maps
+    if extent and (
+        len(position) != len(extent)
+        or any(not 0 <= i < n for i, n in zip(position, extent, strict=True))
     ):
-        raise BadInput(f"position {position}: {layer} has {_by(places)} places")
+        raise BadInput(f"position {position}: {layer} has {_by(extent)} positions")
     spans = []
     for axis in (0, 1):
         first = field.first(axis, position[axis])

@@ -1,7 +1,10 @@
-"""The kinds of layers a net is made of, as frozen, hashable data.
+"""The operations and layers that a net is made of, as frozen, hashable data.
 
 Standard library only: what an operation computes is in `ops/`, how its windows move
 over the image in `geometry.py`.
+
+A new operation is a class here, in `Op` and the grammar of `Layer`. `convnet.py` and
+`deconvnet.py` then need its forward and backward pass, `geometry.py` its shapes.
 """
 
 import dataclasses
@@ -24,7 +27,7 @@ def _padding(value: int | Padding) -> Padding:
 
 
 def _whole(op, least: int, *numbers) -> None:
-    """Refuses what is not a whole number of at least `least`."""
+    """Refuses numbers that are not whole, or below `least`."""
     if any(type(number) is not int or number < least for number in numbers):
         raise BadInput(f"{op}: takes whole numbers, from {least}")
 
@@ -54,7 +57,7 @@ class _Window:
 
 @dataclasses.dataclass(frozen=True)
 class Conv(_Window):
-    """Filtering: `maps` filters of `size`, each over 1/`groups` of the input's maps."""
+    """`maps` filters of `size`, each over 1/`groups` of the input's channels."""
 
     maps: int
     size: int | Pair
@@ -79,17 +82,17 @@ class Pool(_Window):
         super().__post_init__()
         rows, columns = self.size
         if rows * columns > 255:
-            raise BadInput(f"{self}: a uint8 switch tells at most 255 places apart")
+            raise BadInput(f"{self}: a uint8 switch tells at most 255 entries apart")
         if any(max(p) >= size for p, size in zip(self.padding, self.size, strict=True)):
             raise BadInput(f"{self}: a window could lie in the padding alone")
 
 
 @dataclasses.dataclass(frozen=True)
 class LRN:
-    """Contrast normalisation across maps: x / (k + alpha * sum of x^2)^beta.
+    """Contrast normalisation across channels: x / (k + alpha * sum of x^2)^beta.
 
-    The sum runs over the `size` neighbouring maps; `alpha` multiplies each square as
-    it stands (Caffe and ONNX divide theirs by `size`).
+    The sum runs over the `size` neighbouring channels. `alpha` multiplies each square
+    as it stands (Caffe and ONNX divide theirs by `size`).
     """
 
     # Not in the paper: the constants. These are Krizhevsky's formula's.
@@ -131,7 +134,7 @@ class Dropout:
 
 Op = Conv | Dense | Relu | Pool | LRN | Dropout | Flatten
 
-# A layer's operations as a word, to be held against their grammar.
+# A layer's operations as a word, which the grammar must match.
 _LETTERS = {Conv: "c", Dense: "d", Relu: "r", Flatten: "f"}
 _LETTERS |= {Pool: "p", LRN: "n", Dropout: "o"}
 _GRAMMAR = re.compile("(?:c|f?d)r?[no]*p?[no]*")

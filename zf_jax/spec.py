@@ -1,8 +1,8 @@
 """What a net is: a frozen, hashable sequence of layers, and the nets of the paper.
 
-A `Spec` is data. Walked forward it is the convnet (`convnet.py`), walked backward the
-deconvnet (`deconvnet.py`); its arithmetic (map sizes, parameters, receptive fields)
-is in `geometry.py`. Standard library only.
+A `Spec` is data. `convnet.py` computes its forward pass, `deconvnet.py` its backward
+pass; its arithmetic (map sizes, parameters, receptive fields) is in `geometry.py`.
+Standard library only.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ class Input:
 
     Attributes:
       size: rows and columns. Convolutional layers take any other size too.
-      mean: one number a colour, in pixels.
-      scale: factor after the mean is taken off; one number, or one a colour.
+      mean: one number for each channel, in pixels.
+      scale: factor after the mean is taken off; one number, or one for each channel.
     """
 
     size: int | Pair = 224
@@ -47,13 +47,13 @@ class Input:
             object.__setattr__(self, "scale", tuple(self.scale))
             if len(self.scale) != len(self.mean):
                 raise BadInput(
-                    f"scale {self.scale}: give one number, or one a colour as in the "
+                    f"scale {self.scale}: give one number, or one a channel as in the "
                     f"mean {self.mean}"
                 )
 
     @property
     def channels(self) -> int:
-        """Colours."""
+        """How many channels the images have."""
         return len(self.mean)
 
 
@@ -71,7 +71,7 @@ class Spec:
             raise BadInput(f"{self.name}: needs layers, each with a name of its own")
 
     def index(self, layer: str) -> int:
-        """Where `layer` stands, from 0.
+        """The index of `layer`, from 0.
 
         Raises:
           BadInput: the net has no such layer; names those it has.
@@ -113,25 +113,25 @@ def from_json(text: str) -> Spec:
     """The Spec that `to_json` wrote.
 
     Raises:
-      BadInput: the text is not one.
+      BadInput: the text is no Spec.
     """
-    kinds = {kind.__name__: kind for kind in Op.__args__}
+    classes = {op.__name__: op for op in Op.__args__}
     try:
         data = json.loads(text)
         layers = tuple(
-            Layer(name, tuple(kinds[kind](**fields) for kind, fields in ops))
+            Layer(name, tuple(classes[op](**fields) for op, fields in ops))
             for name, *ops in data["layers"]
         )
         return Spec(data["name"], Input(**data["input"]), layers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"not a net's description: {error}") from error
+        raise BadInput(f"not the JSON of a Spec: {error}") from error
 
 
 def by_name(name: str) -> Spec:
-    """The net called `name`, as flags write it.
+    """The predefined net called `name`.
 
     Raises:
-      BadInput: there is none; names those there are.
+      BadInput: there is no such net; names those there are.
     """
     if name not in NETS:
         raise BadInput(f"spec {name!r}: there are {', '.join(NETS)}")

@@ -164,7 +164,8 @@ def test_what_mixes_is_found_once(monkeypatch):
     assert 2 in calls
     assert len(calls) == first
     # Another shape is another function, as far as that goes.
-    model_functions.check_independent(read, pictures(5, 5, 3))
+    one = model_functions.prepare(read, 1, (5, 5, 3), jnp.float32)
+    model_functions.check_independent(read, one, pictures(5, 5, 3))
     assert calls[first:].count(2) == 1
 
 
@@ -172,13 +173,13 @@ def test_what_mixes_is_found_once(monkeypatch):
 @pytest.mark.parametrize(
     ("read", "image", "name"),
     [
-        (total, pictures(*SHAPE).at[3, 4, 1].set(jnp.nan), "reading is NaN"),
+        (total, pictures(*SHAPE).at[3, 4, 1].set(jnp.nan), "output is NaN"),
         (
             lambda x: {"good": total(x), "bad": jnp.log(x - 99).sum(axis=(1, 2))},
             pictures(*SHAPE),
-            r"reading\['bad'\] is NaN",
+            r"output\['bad'\] is NaN",
         ),
-        (lambda x: [total(x), total(x) * jnp.nan], pictures(*SHAPE), r"reading\[1\]"),
+        (lambda x: [total(x), total(x) * jnp.nan], pictures(*SHAPE), r"output\[1\]"),
     ],
 )
 def test_readings_that_are_no_numbers(read, image, name, method):

@@ -227,7 +227,7 @@ def test_weights_enter_as_arguments(method):
         program.weights,
         jnp.zeros((1, 8, 8, 3)),
         jnp.zeros((1, 1, 1, 1)),
-        squares=occlusion.grid((8, 8), 3, 2),
+        grid=occlusion.grid((8, 8), 3, 2),
         chunk=count,
         devices=tuple(jax.devices()[:1]),
     )

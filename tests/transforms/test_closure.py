@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zf_jax.errors import BadInput
 from zf_jax.transforms import closure
 
 W = jnp.asarray(np.random.default_rng(0).normal(size=(6, 6)).astype(np.float32) / 3)

@@ -371,7 +371,7 @@ def assert_incremental(read, image, fill, places, chunk):
         program.weights,
         image[None],
         fill,
-        squares=places,
+        grid=places,
         chunk=chunk,
         devices=tuple(ONE),
     )
@@ -453,7 +453,7 @@ def _lowered(read, shape, side, stride, chunk):
         program.weights,
         jnp.zeros((1, *shape)),
         jnp.zeros((1, 1, 1, 1)),
-        squares=occlusion.grid(shape[:2], side, stride),
+        grid=occlusion.grid(shape[:2], side, stride),
         chunk=chunk,
         devices=tuple(ONE),
     )

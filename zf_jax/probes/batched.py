@@ -1,4 +1,4 @@
-"""A function of images over a whole data set: batch by batch, on several devices."""
+"""A function of images, applied to a whole data set on one or more devices."""
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from zf_jax import parallel, xla
+from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions
 
 
@@ -18,32 +19,39 @@ def over(
     *,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Any]:
-    """What `model_fn` gives for every batch, on the host.
+    """Yields the outputs of every batch, on the host.
 
-    It is compiled once per function and shape: a short batch is filled up. While the
-    devices are at a batch, the one before is given.
+    `model_fn` is compiled once: a short batch is filled up. The weights that it closes
+    over are those it has when the first batch is read. While the devices compute one
+    batch, the caller gets the outputs of the batch before.
 
     Args:
       model_fn: any JAX function of a batch [N, ...] to a pytree of [N, ...].
-      batches: of one size but for the last.
-      devices: that share each batch; all local ones by default.
+      batches: of examples of one shape. No batch has more of them than the first.
+      devices: those that share each batch; all local ones by default.
 
     Yields:
-      The pytree of every batch, numpy arrays.
+      The pytree of every batch, NumPy arrays.
 
     Raises:
-      BadInput: `model_fn` cannot be traced, or does not keep the images' axis.
+      BadInput: `model_fn` is refused by `model_functions.prepare`, or a batch is larger
+        than the first or has another shape.
     """
     devices = tuple(devices or jax.local_devices())
     size, before = None, None
-    for batch in batches:
+    for number, batch in enumerate(batches):
         count = len(batch)
         if size is None:
-            size = -(-count // len(devices)) * len(devices)
+            first, size = batch.shape, -(-count // len(devices)) * len(devices)
             program = model_functions.prepare(
                 model_fn, size, batch.shape[1:], batch.dtype
             )
             weights = parallel.place(program.weights, devices, PartitionSpec())
+        if batch.shape[1:] != first[1:] or count > first[0]:
+            raise BadInput(
+                f"batches: batch {number} has shape {batch.shape}, the first {first}; "
+                "give examples of one shape, and no batch larger than the first"
+            )
         given = parallel.send(batch, (size,), devices)
         ahead = count, _apply(weights, given, apply=program.apply)
         if before:

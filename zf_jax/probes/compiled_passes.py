@@ -1,9 +1,9 @@
-"""Up a net and down again, compiled for batches of units.
+"""The forward and the backward pass, compiled for batches of units.
 
-Up and down are two calls: in one, XLA computes the switches anew for every place of
-their windows rather than keep them. Up, every bit counts: where two entries of a window
-are nearly equal, a rounding decides which of them is the winner. Down, matrix products
-do. Kernels, which all batches have in common, are made ready beforehand.
+They are two compiled calls: in a single one, XLA would recompute the switches for every
+position of their windows rather than keep them. The forward pass must be exact, since a
+rounding decides which of two nearly equal entries of a window is the maximum. Kernels,
+which all batches share, are transformed beforehand.
 """
 
 import functools
@@ -23,10 +23,9 @@ class Units(NamedTuple):
     """Units of one layer.
 
     Attributes:
-      channels: [N] int, their maps.
-      positions: [N, 2] int, where in the maps they stand.
-      values: [N] float32, what is projected from there; None takes what they are in the
-        trace.
+      channels: [N] int.
+      positions: [N, 2] int, (row, column) in the layer's maps.
+      values: [N] float32, the seeds' values; None takes the activations in the trace.
     """
 
     channels: np.ndarray
@@ -34,54 +33,55 @@ class Units(NamedTuple):
     values: np.ndarray | None
 
     def at(self, index) -> "Units":
-        """Some of them."""
+        """The units at some indices."""
         return jax.tree.map(lambda part: part[index], self)
 
 
 @functools.partial(xla.jit, static_argnames=("net", "keep"))
 def prepare_forward(net: Spec, params, images, valid, *, keep):
-    """The kernels for `up`."""
-    return _way_up(net, keep, params, images, valid).prepare(params)
+    """The kernels for `forward`."""
+    return _forward(net, keep, params, images, valid).prepare(params)
 
 
 @functools.partial(xla.jit, static_argnames=("net", "keep"))
 def forward(net: Spec, kernels, params, images, valid, *, keep) -> convnet.Trace:
-    """The trace of images, or of parts of them.
+    """The trace of images, or of crops of them.
 
     Args:
-      net: what is run.
-      kernels: from `prepare_up`, for any number and size of images.
-      params: the net's.
+      net: the net that is run: a crop's, or the whole.
+      kernels: from `prepare_forward`, for any number and size of images.
+      params: the net's parameters.
       images: [N, H, W, C].
-      valid: for the net of a cone, what is no padding.
-      keep: the rule that the trace is for (`cones.kept`); None keeps all of it.
+      valid: for a crop's net, what is no padding.
+      keep: the rule that the trace is for (`receptive_field_crops.kept`); None keeps
+        all of it.
     """
-    way = _way_up(net, keep, params, images, valid)
-    return way.apply(kernels, params, images, valid)
+    passed = _forward(net, keep, params, images, valid)
+    return passed.apply(kernels, params, images, valid)
 
 
 def trace_bytes(net: Spec, params, keep) -> int:
-    """What the trace of one image takes, as `up` gives it."""
+    """The bytes of one image's trace, as `forward` gives it."""
     image = jax.ShapeDtypeStruct((1, *net.input.size, net.input.channels), jnp.float32)
-    climb = functools.partial(_climb, net, keep)
-    trace = jax.eval_shape(climb, params, image, None)
+    run = functools.partial(_trace, net, keep)
+    trace = jax.eval_shape(run, params, image, None)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trace))
 
 
-def _climb(net: Spec, keep, params, images, valid) -> convnet.Trace:
+def _trace(net: Spec, keep, params, images, valid) -> convnet.Trace:
     model = convnet.ConvNet(net)
     _, trace = model.apply({"params": params}, images, valid=valid)
     return receptive_field_crops.kept(net, trace, keep) if keep else trace
 
 
-def _way_up(net: Spec, keep, *given) -> precompute_kernels.Precomputed:
-    return precompute_kernels.precompute(functools.partial(_climb, net, keep), *given)
+def _forward(net: Spec, keep, *given) -> precompute_kernels.Precomputed:
+    return precompute_kernels.precompute(functools.partial(_trace, net, keep), *given)
 
 
 @functools.partial(xla.jit, static_argnames=("net", "layer", "rule"))
 def prepare_backward(net: Spec, params, *given, layer, rule):
-    """The kernels for `down`, which takes the same."""
-    return _way_down(net, layer, rule, params, *given).prepare(params)
+    """The kernels for `backward`, which takes the same arguments."""
+    return _backward(net, layer, rule, params, *given).prepare(params)
 
 
 @functools.partial(xla.jit, static_argnames=("net", "layer", "rule"))
@@ -97,39 +97,38 @@ def backward(
     layer,
     rule,
 ) -> jax.Array:
-    """Units back to pixels, [N, H, W, C].
+    """Projects units back to pixels, [N, H, W, C].
 
     Args:
-      net: as in `up`.
-      kernels: from `prepare_down` for the same net, for any number of images.
-      params: the net's.
-      trace: what `up` gave for this rule; all of it for a control, or for units without
-        values.
-      units: where they stand in the trace's maps.
-      valid: as in `up`.
-      control: what is changed first (`controls.py`), or None.
-      layer: the units'.
+      net: as in `forward`.
+      kernels: from `prepare_backward` for the same net, for any number of images.
+      params: the net's parameters.
+      trace: what `forward` gave for this rule; with a control, or for units without
+        values, the whole trace.
+      units: one for each image, by their positions in the trace's maps.
+      valid: as in `forward`.
+      control: changes the arguments first (`controls.py`); or None.
+      layer: the units' layer.
       rule: what the ReLU does.
     """
     given = params, trace, units, valid, control
-    return _way_down(net, layer, rule, *given).apply(kernels, *given)
+    return _backward(net, layer, rule, *given).apply(kernels, *given)
 
 
-def _way_down(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
-    def descend(params, trace, units, valid, control):
+def _backward(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
+    def project(params, trace, units, valid, control):
         trace = receptive_field_crops.filled(net, trace, len(units.channels))
         seed = _seed(trace.maps[layer], units)
-        of = {"layer": layer, "valid": valid}
+        where = {"layer": layer, "valid": valid}
         if control is not None:
-            params, seed, trace = control(net, params, seed, trace, **of)
-        return deconvnet.reconstruct(net, params, seed, trace, rule=rule, **of)
+            params, seed, trace = control(net, params, seed, trace, **where)
+        return deconvnet.reconstruct(net, params, seed, trace, rule=rule, **where)
 
-    return precompute_kernels.precompute(descend, *given, products=True)
+    return precompute_kernels.precompute(project, *given, products=True)
 
 
 def _seed(maps: jax.Array, units: Units) -> jax.Array:
-    places = tuple(units.positions.T) if maps.ndim == 4 else ()
-    at = jnp.arange(len(units.channels)), *places, units.channels
+    positions = tuple(units.positions.T) if maps.ndim == 4 else ()
+    at = jnp.arange(len(units.channels)), *positions, units.channels
     values = maps[at] if units.values is None else units.values
-    # Maps may be told by where they are active alone.
     return jnp.zeros(maps.shape).at[at].set(values)

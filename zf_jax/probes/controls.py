@@ -6,15 +6,16 @@ of the same image, with something taken away:
 
     control           what is taken away
     random_weights    what the unit's layer learned, and the layers below it one by one
-    wrong_unit        which map the seed stands in: another one active at its place
-    centre_switches   where in its window a value was picked: the middle instead
-    random_switches   the same: anywhere in the window
+    wrong_unit        the channel of the seed: another one, active at the same position
+    centre_switches   the position of each window's maximum: its centre instead
+    random_switches   the same: a random position in the window
 
-Where both look alike (`likeness.py`) the picture is no finding about the unit.
+Where the projection and its control look alike (`similarity.py`), the picture is no
+finding about the unit.
 
-A control is called under jit with what `deconvnet.reconstruct` takes, and changes it:
-`gallery.Projector` and `reconstruct` itself take what it gives. Its arrays travel as
-arguments, so that another key or other weights compile nothing anew.
+A control is called under jit with the arguments of `deconvnet.reconstruct`, and returns
+changed ones; `projection.Projector` takes a control. Its arrays travel as arguments, so
+that another key or other weights compile nothing anew.
 """
 
 from collections.abc import Callable
@@ -38,28 +39,28 @@ Control = Callable[..., tuple[dict, jax.Array, Trace]]
 def random_weights(
     net: Spec, params: dict, key: jax.Array, *, layer: str, lowest: str | None = None
 ) -> Control:
-    """The unit of a net that is random from its own layer down to `lowest`.
+    """Random weights in the unit's layer and all layers below it, down to `lowest`.
 
     The cascade of Adebayo et al. goes from the top of a net downwards. Layers above a
-    unit have no part in its projection, so here it starts at the unit's own; with
-    `lowest` going down, ever more layers are drawn anew, each as it was before.
+    unit have no part in its projection, so here it starts at the unit's own layer. As
+    `lowest` goes down, ever more layers are random; each draw stays the same.
 
-    The image is run up the random net, whose switches and rectified maps are then
-    used. The seed stays where and what it was, whether that net's unit is active or
-    not: only its own layer's mask (rules "gradient" and "guided") is the true net's.
+    The random net's forward pass gives the switches and rectified maps. The seed keeps
+    its position and value, whether the random net's unit is active or not; the mask of
+    the unit's own layer (rules "gradient" and "guided") is the true net's.
 
-    Not in the paper: a kernel is drawn from a normal distribution of its own
-    deviation around 0, so that maps keep their size; biases are 0.
+    Not in the paper: a kernel is drawn from a normal distribution around 0 with the
+    kernel's own standard deviation, so that maps keep their scale; biases are 0.
 
     Args:
-      net: the net.
+      net: the architecture.
       params: its parameters.
       key: of the draws; the same for every `lowest`.
-      layer: the unit's.
+      layer: the unit's layer.
       lowest: the lowest random layer; the net's first by default.
 
     Raises:
-      BadInput: an unknown layer, or a lowest one above the unit's.
+      BadInput: an unknown layer, or `lowest` is above the unit's layer.
     """
     low = net.index(lowest or net.layers[0].name)
     high = net.index(layer)
@@ -83,28 +84,28 @@ def cascade(net: Spec, layer: str) -> list[str]:
 
 
 def wrong_unit(key: jax.Array) -> Control:
-    """Another map's unit at the same place of the same image.
+    """Another channel's unit, at the same position of the same image.
 
-    One that is active there, drawn for each map; any other where none is. The seed
-    keeps its value, which only scales what is projected.
+    It is drawn, for each channel, from the channels that are active there; from all
+    others where none is. The seed keeps its value, which only scales the projection.
     """
     return Partial(_wrong_unit, key)
 
 
 def centre_switches() -> Control:
-    """Unpooling to the middle of every window (Mahendran & Vedaldi 2016).
+    """Unpooling to the centre of every window (Mahendran & Vedaldi 2016).
 
-    Of an even window the upper left of its four middles; where the middle is padding,
-    the nearest place that is not.
+    An even window has four central entries, of which the upper left is taken. Where the
+    centre is padding, the nearest entry that is not is taken.
     """
     return Partial(_centre_switches)
 
 
 def random_switches(key: jax.Array) -> Control:
-    """Unpooling to a place drawn uniformly from every window, anew for each map.
+    """Unpooling to a random position in every window, drawn for each channel.
 
-    These are the switches of maps of noise: overlapping windows share winners as those
-    of true maps do, and padding never wins.
+    These are the switches of maps of noise: overlapping windows share their maxima, as
+    in true maps, and padding never wins.
     """
     return Partial(_random_switches, key)
 
@@ -119,26 +120,28 @@ def _random_weights(drawn, net, params, seed, trace, *, layer, valid):
 def _wrong_unit(key, net, params, seed, trace, *, layer, valid):
     count, *_, channels = seed.shape
     if channels < 2:
-        raise BadInput(f"wrong_unit: {layer} of {net.name} has one map and no other")
+        raise BadInput(
+            f"wrong_unit: {layer} of {net.name} has one channel and no other"
+        )
     flat = seed.reshape(count, -1, channels)
     maps = trace.maps[layer].reshape(flat.shape)
-    place = (flat != 0).any(axis=-1, keepdims=True)
+    position = (flat != 0).any(axis=-1, keepdims=True)
     own = (flat != 0).any(axis=1)
-    active = jnp.where(place, maps, 0).max(axis=1) > 0
+    active = jnp.where(position, maps, 0).max(axis=1) > 0
     draws = jax.vmap(lambda each: jax.random.uniform(each, (channels,)))(
         _keys(key, seed)
     )
-    # Active ones lie above 1, silent ones above 0, its own map below both.
+    # Active channels lie above 1, silent ones above 0, the unit's own below both.
     other = jnp.argmax(draws + active - 3.0 * own, axis=-1)
     chosen = jax.nn.one_hot(other, channels, dtype=seed.dtype)[:, None, :]
     value = flat.sum(axis=(1, 2), keepdims=True)
-    return params, jnp.where(place, value * chosen, 0).reshape(seed.shape), trace
+    return params, jnp.where(position, value * chosen, 0).reshape(seed.shape), trace
 
 
 def _centre_switches(net, params, seed, trace, *, layer, valid):
     def centre(op: Pool, name: str, shape: tuple[int, ...]) -> jax.Array:
         down, across = (
-            _middles(op, axis, shape[axis + 1], _seen(valid, name, axis))
+            _centres(op, axis, shape[axis + 1], _valid_along(valid, name, axis))
             for axis in (0, 1)
         )
         index = down[:, :, None] * op.size[1] + across[:, None, :]
@@ -161,13 +164,13 @@ def _random_switches(key, net, params, seed, trace, *, layer, valid):
 
 
 def _keys(key: jax.Array, seed: jax.Array) -> jax.Array:
-    """A key for each unit, the same for all of a map, however units are batched."""
+    """A key for each unit, one for each channel, however units are batched."""
     flat = jnp.abs(seed).reshape(len(seed), -1, seed.shape[-1])
     return jax.vmap(jax.random.fold_in, (None, 0))(key, flat.max(axis=1).argmax(-1))
 
 
 def _switched(net: Spec, trace: Trace, valid, switch: Callable) -> Trace:
-    """The trace with other switches: `switch(op, layer's name, shape of its maps)`."""
+    """The trace with the switches `switch(op, layer's name, shape of its maps)`."""
     switches = {}
     for each in net.layers:
         for op in each.tail:
@@ -181,23 +184,23 @@ def _switched(net: Spec, trace: Trace, valid, switch: Callable) -> Trace:
     return trace._replace(switches=switches)
 
 
-def _seen(valid: ValidMask | None, name: str, axis: int) -> jax.Array | None:
-    """Which rows (axis 0) or columns of a part lie in the maps, [N, length]."""
+def _valid_along(valid: ValidMask | None, name: str, axis: int) -> jax.Array | None:
+    """Which rows (axis 0) or columns of a crop lie in the maps, [N, length]."""
     if valid is None or name not in valid.maps:
         return None
     return valid.maps[name].any(axis=(2 - axis, 3))
 
 
-def _middles(op: Pool, axis: int, length: int, seen: jax.Array | None) -> jax.Array:
-    """Where along an axis each window's middle stands in it, [N or 1, windows]."""
+def _centres(op: Pool, axis: int, length: int, valid: jax.Array | None) -> jax.Array:
+    """Each window's centre along an axis, counted in the window, [N or 1, windows]."""
     before, after = op.padding[axis]
     size, stride = op.size[axis], op.stride[axis]
     starts = np.arange(0, length + before + after - size + 1, stride)[None] - before
-    if seen is None:
+    if valid is None:
         first, last = 0, length - 1
     else:
-        first = seen.argmax(axis=1)[:, None]
-        last = length - 1 - seen[:, ::-1].argmax(axis=1)[:, None]
-    middles = jnp.clip(starts + (size - 1) // 2, first, last)
-    # Windows of padding alone, which a part may have, pass nothing on.
-    return jnp.clip(middles - starts, 0, size - 1)
+        first = valid.argmax(axis=1)[:, None]
+        last = length - 1 - valid[:, ::-1].argmax(axis=1)[:, None]
+    centres = jnp.clip(starts + (size - 1) // 2, first, last)
+    # Windows of padding alone, which a crop may have, pass nothing on.
+    return jnp.clip(centres - starts, 0, size - 1)

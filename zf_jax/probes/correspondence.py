@@ -1,8 +1,8 @@
 """Correspondence (section 4.3, Table 1): does a net know that images share a part?
 
-The same part is occluded in several images of a class. Where the features of all
-change alike, the net relates the parts; places at random tell what change is alike
-anyway.
+The same part is occluded in several images of a class. Where the features of all images
+change in the same way, the net relates the parts. Boxes at random positions are the
+baseline.
 """
 
 import functools
@@ -21,8 +21,8 @@ from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
 from zf_jax.probes import model_functions, occlusion_engine
 
-# Not in the paper: what changes by less than this, of the image's largest feature, is
-# rounding and counts as no change.
+# Not in the paper: a change below this share of the image's largest feature is rounding
+# and counts as no change.
 _ROUNDING = 1e-5
 
 
@@ -30,35 +30,35 @@ class Scores(NamedTuple):
     """How differently two images' features change, for every unordered pair.
 
     Attributes:
-      all: [P] in 0..1, share of the features whose signs of change differ: the
-        paper's, whose sum of Hamming distances is read as a mean over pairs and
+      all: [P] in 0..1, the share of features whose signs of change differ. This is the
+        paper's score: its sum of Hamming distances is read as a mean over pairs and
         features, as its numbers suggest.
-      changed: [P], of those alone that change in either image; 0 where none does.
-        Not in the paper: most rectified features stay 0, and agree on that.
+      changed: [P], the same share among the features that change in either image; 0
+        where none does. Not in the paper: most rectified features stay 0 in both.
     """
 
     all: np.ndarray
     changed: np.ndarray
 
     def summary(self) -> dict[str, tuple[float, float]]:
-        """Mean and the sample's deviation of the pairs, by the scores' names.
+        """The pairs' mean and sample standard deviation, by the scores' names.
 
-        Of one pair the deviation is 0.
+        Of one pair the standard deviation is 0.
         """
         pairs = self._asdict().items()
-        return {name: (float(x.mean()), _deviation(x)) for name, x in pairs}
+        return {name: (float(x.mean()), _standard_deviation(x)) for name, x in pairs}
 
 
-def _deviation(x: np.ndarray) -> float:
+def _standard_deviation(x: np.ndarray) -> float:
     return float(x.std(ddof=1)) if len(x) > 1 else 0.0
 
 
 def scores(signs: np.ndarray) -> Scores:
-    """Compares the changes of a part in several images.
+    """Compares how several images change when the same part is occluded.
 
     Args:
-      signs: [N, D] of -1, 0 and 1: what `changes` gives for the part; [N, B, D] of
-        several, whose pairs follow each other.
+      signs: [N, D] of -1, 0 and 1: what `changes` gives for the part; or [N, B, D] for
+        B parts, whose pairs follow each other in the result.
 
     Raises:
       BadInput: fewer than two images.
@@ -83,17 +83,19 @@ def changes(
     fill: jax.Array | float = 0.0,
     batch_size: int = 64,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Signs of x - x~, the features less those under each box, image by image.
+    """Signs of x - x~, the features minus those of the occluded image.
 
-    One compiled call an image, the same for all.
+    Each image takes one compiled call. Images of one size share its program. The
+    weights that `model_fn` closes over are those it has at the first image.
 
     Args:
       model_fn: images [B, H, W, C] to the features of each layer, [B, ...].
       images: N of them, [H, W, C] float, as `model_fn` takes them.
       boxes: [N, B, 4] int, pixels: top, left, bottom, right, the last two excluded.
-      fill: what a box shows, a number or a colour [C]; 0 is the mean colour for images
-        that had their mean taken off. Not in the paper: size and grey of the boxes.
-      batch_size: occlusions computed together, at the most.
+      fill: what a box shows, a number, or channels [C]; 0 is the mean colour for
+        images that had their mean taken off. Not in the paper: the boxes' size and
+        grey.
+      batch_size: the most boxes that are computed together.
 
     Yields:
       [B, D] int8 by layer, the features flattened.
@@ -108,9 +110,12 @@ def changes(
     filled = np.minimum(
         np.arange(math.ceil(boxes.shape[1] / size) * size), boxes.shape[1] - 1
     )
+    programs = {}
     for number, (image, own) in enumerate(zip(images, boxes, strict=True)):
         _check(number, image, own[1:])
-        program = model_functions.prepare(model_fn, size, image.shape, image.dtype)
+        if (key := (image.shape, image.dtype)) not in programs:
+            programs[key] = model_functions.prepare(model_fn, size, *key)
+        program = programs[key]
         colour = jnp.broadcast_to(jnp.asarray(fill, image.dtype), image.shape[-1:])
         chunks = own[filled].reshape(-1, size, 4)
         signs = _signs(program.apply, program.weights, image, chunks, colour)
@@ -132,7 +137,7 @@ def _check(number: int, image: np.ndarray, boxes: np.ndarray) -> None:
 
 @functools.partial(xla.jit, static_argnames="apply")
 def _signs(apply, weights, image, chunks, fill):
-    """Of all boxes but the first, which covers nothing."""
+    """The signs under all boxes but the first, which covers nothing."""
     down, across = (jnp.arange(length)[None] for length in image.shape[:2])
 
     def features(boxes):
@@ -156,15 +161,15 @@ def _signs(apply, weights, image, chunks, fill):
 def random_boxes(
     boxes: np.ndarray, shape: Pair, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Boxes anywhere in the image, of the sizes that `boxes` have, one after the other.
+    """Boxes at random positions in the image, with the sizes of `boxes` in turn.
 
-    Not in the paper: where random places may lie; here anywhere, on a part too.
+    Not in the paper: where random boxes may lie; here anywhere, on a part too.
 
     Args:
       boxes: [B, 4] int, as `changes` takes them.
       shape: of the image, (rows, columns).
-      count: how many.
-      rng: of the draws.
+      count: how many boxes are drawn.
+      rng: draws them.
 
     Returns:
       [count, 4] int.

@@ -1,7 +1,7 @@
-"""Filters in numbers (fig. 6): how large they are, how fine, what their stride folds.
+"""Statistics of filters (fig. 6): their size, their frequencies and their aliasing.
 
-Frequencies are in cycles per pixel of the layer's input: 0.5 is the finest there is in
-a direction, a filter that is stepped by `stride` pixels keeps those up to
+Frequencies are in cycles per pixel of the layer's input; 0.5 is the highest in a
+direction. A filter that moves by `stride` pixels keeps frequencies up to
 1 / (2 * stride) and folds the others onto them (aliasing).
 """
 
@@ -18,12 +18,12 @@ from zf_jax.layers import Pair, pair
 EDGES = (1 / 8, 1 / 4)
 # Not in the paper, which counts by eye.
 WEAK = 0.1
-# Places along an axis of the spectrum, so that filters of all sizes share one.
+# Entries along an axis of the spectrum, so that filters of all sizes share one.
 _GRID = 64
 
 
 class Bands(NamedTuple):
-    """Shares of each filter's energy by frequency, in 0..1; all 0 of a zero filter.
+    """Shares of each filter's energy by frequency, in 0..1; all 0 for a zero filter.
 
     Attributes:
       low: [maps] float, below `EDGES[0]`, the mean included.
@@ -53,10 +53,10 @@ def weak(kernel: np.ndarray, share: float = WEAK) -> np.ndarray:
 
 
 def bands(kernel: np.ndarray) -> Bands:
-    """How each filter's energy lies over three bands of frequency, in any direction.
+    """How each filter's energy is spread over three bands of frequency.
 
     Args:
-      kernel: [h, w, C, maps]; the energies of the C colours add up.
+      kernel: [h, w, C, maps]; the energies of the C channels add up.
 
     Raises:
       BadInput: larger than the grid of 64 x 64 frequencies.
@@ -70,8 +70,8 @@ def bands(kernel: np.ndarray) -> Bands:
 def aliased(kernel: np.ndarray, stride: int | Pair) -> np.ndarray:
     """Share of each filter's energy that its stride folds, [maps] in 0..1.
 
-    That above 1 / (2 * stride) down or across (Nyquist's limit). It is the filter's
-    alone: what an image holds there decides how much is seen of it.
+    This is the energy above 1 / (2 * stride) down or across (Nyquist's limit). It
+    describes the filter alone; how much aliasing shows depends on the images.
 
     Args:
       kernel: [h, w, C, maps].
@@ -88,16 +88,16 @@ def aliased(kernel: np.ndarray, stride: int | Pair) -> np.ndarray:
 
 
 def summary(kernel: np.ndarray, stride: int | Pair, limit: float) -> dict[str, float]:
-    """The figures of a layer's filters, for a table or JSON.
+    """The statistics of a layer's filters, for a table or JSON.
 
     Args:
       kernel: [h, w, C, maps].
       stride: of the layer, pixels.
-      limit: the RMS that renormalising leaves.
+      limit: the largest RMS after renormalising.
 
     Returns:
-      How many filters there are and how many are weak; the largest and the median RMS
-      as they are and renormalised; means of the shares of their energy.
+      How many filters there are and how many are weak; the largest and the median RMS,
+      before and after renormalising; the mean shares of energy.
 
     Raises:
       BadInput: as `bands`.
@@ -116,17 +116,17 @@ def summary(kernel: np.ndarray, stride: int | Pair, limit: float) -> dict[str, f
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
-    """Of the spectrum's places, down [G, 1] and across [1, G]."""
+    """The spectrum's frequencies, down [G, 1] and across [1, G]."""
     axis = fft.fftfreq(_GRID)
     return axis[:, None], axis[None, :]
 
 
 def _share(kernel: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Share of each filter's energy at the places `where` [G, G] of its spectrum."""
+    """Share of each filter's energy in the entries `where` [G, G] of its spectrum."""
     if max(kernel.shape[:2]) > _GRID:
         raise BadInput(
             f"filters of {kernel.shape[0]}x{kernel.shape[1]}: their spectrum has "
-            f"{_GRID}x{_GRID} places; give smaller ones"
+            f"{_GRID}x{_GRID} entries; give smaller ones"
         )
     # Zero-padded: the same spectrum, read at more places.
     padded = fft.fft2(np.asarray(kernel, np.float64), (_GRID, _GRID), axes=(0, 1))

@@ -1,7 +1,7 @@
-"""Invariance (section 4.1, fig. 5): how features change as the image is moved.
+"""Invariance (section 4.1, fig. 5): how features change as the image is transformed.
 
-For each image and warp the distance of the features to those of the image itself, and
-the probability of its class.
+`measure` gives, for each image and warp, the distance between the features of the
+warped image and those of the image itself, and the probability of its class.
 """
 
 import functools
@@ -17,18 +17,18 @@ from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions, warps
 
-Read = Callable[[jax.Array], tuple[dict[str, jax.Array], jax.Array | None]]
+FeaturesFn = Callable[[jax.Array], tuple[dict[str, jax.Array], jax.Array | None]]
 
 
 class Invariance(NamedTuple):
-    """What N images and A warps give.
+    """The measurements of N images under A warps.
 
     Attributes:
       distances: by name of the features, [N, A] float32: the Euclidean distance
         between those of the warped image and of the image itself.
-      norms: by name, [N]: the Euclidean norm of the image's own.
+      norms: by name, [N]: the Euclidean norm of the image's own features.
       probability: [N, A], of the image's class; None where there are no classes.
-      labels: [N] int32, that class; None likewise.
+      labels: [N] int32, that class; None where there are no classes.
     """
 
     distances: dict[str, np.ndarray]
@@ -46,9 +46,9 @@ class Invariance(NamedTuple):
 
 
 def measure(
-    model_fn: Read,
+    model_fn: FeaturesFn,
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
-    moves: jax.Array,
+    matrices: jax.Array,
     *,
     border: warps.Border = "mean",
 ) -> Invariance:
@@ -63,42 +63,46 @@ def measure(
       batches: of images [N, H, W, C] float, prepared, and their classes [N] int; -1:
         the one that `model_fn` finds most probable in the image itself. All
         batches are as large as the first, except for the last.
-      moves: [A, 2, 3], as `warps.translate` and others make them.
+      matrices: [A, 2, 3] warps, as `warps.translate` and others make them.
       border: as in `warps.apply`.
 
     Raises:
-      BadInput: no batches, images of several sizes, moves that are none, classes that
-        there are not, or a `model_fn` that `occlusion.sweep` would refuse.
+      BadInput: there are no batches, images have several sizes, `matrices` have
+        another shape, a class does not exist, or `occlusion.sweep` would refuse
+        `model_fn`.
     """
-    moves = jnp.asarray(moves, jnp.float32)
-    if moves.ndim != 3 or moves.shape[1:] != (2, 3) or not jnp.isfinite(moves).all():
+    matrices = jnp.asarray(matrices, jnp.float32)
+    if matrices.shape[1:] != (2, 3) or not jnp.isfinite(matrices).all():
         raise BadInput(
-            f"moves of shape {moves.shape}: give [A, 2, 3] of finite numbers"
+            f"matrices of shape {matrices.shape}: give [A, 2, 3] of finite numbers"
         )
     found, first = [], None
     for images, labels in batches:
         if first is None:
-            first = images.shape
-            model_functions.check_independent(model_fn, jnp.asarray(images[0]))
+            first, image = images.shape, jnp.asarray(images[0])
+            one = model_functions.prepare(model_fn, 1, image.shape, image.dtype)
+            model_functions.check_independent(model_fn, one, image)
+            program = model_functions.prepare(
+                model_fn, *first[:1], first[1:], images.dtype
+            )
         if images.shape[1:] != first[1:] or len(images) > first[0]:
             raise BadInput(
                 f"images of shape {images.shape} after {first}: they have one size, "
                 "and no batch is larger than the first"
             )
-        program = model_functions.prepare(model_fn, *first[:1], first[1:], images.dtype)
         _check(program.result, labels)
         # A batch that is short is filled up, so that it compiles nothing new.
         filled = np.minimum(np.arange(first[0]), len(images) - 1)
-        given = images[filled], np.asarray(labels, np.int32)[filled], moves
+        given = images[filled], np.asarray(labels, np.int32)[filled], matrices
         # While a batch is computed the next is read, and no more than that.
         jax.block_until_ready(found)
-        moved = _measure(program.weights, *given, apply=program.apply, border=border)
-        found.append((len(images), moved))
+        measured = _measure(program.weights, *given, apply=program.apply, border=border)
+        found.append((len(images), measured))
     if not found:
         raise BadInput("batches: there are none, so nothing is measured")
     found = [
-        jax.tree.map(lambda leaf, count=count: leaf[:count], jax.device_get(moved))
-        for count, moved in found
+        jax.tree.map(lambda leaf, count=count: leaf[:count], jax.device_get(batch))
+        for count, batch in found
     ]
     whole = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
     model_functions.check_clean(whole.norms)
@@ -106,10 +110,10 @@ def measure(
 
 
 def rise(amounts: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
-    """What of a curve's largest value is reached at once, and half-way.
+    """The share of a curve's largest value that is reached at once, and half-way.
 
-    A line through the origin reaches as much as the amount is of the largest, and 0.5;
-    what jumps at tiny transformations and then is flat, 1 and 1.
+    A curve that jumps at the smallest transformation and then is flat gives 1 and 1. A
+    line through the origin gives its smallest amount over its largest, and 0.5.
 
     Args:
       amounts: [A], 0 where nothing is changed; of either sign.
@@ -129,7 +133,7 @@ def rise(amounts: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
 
 
 def _check(result, labels) -> None:
-    """Whether `model_fn` gives what it should, for these classes."""
+    """Checks what `model_fn` gives, and that it knows the classes."""
     if not (isinstance(result, tuple) and len(result) == 2):
         raise BadInput(
             "model_fn gives no pair: return (features, probabilities or None)"
@@ -143,19 +147,19 @@ def _check(result, labels) -> None:
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "border"))
-def _measure(weights, images, labels, moves, *, apply, border) -> Invariance:
+def _measure(weights, images, labels, matrices, *, apply, border) -> Invariance:
     own, probabilities = apply(weights, images)
     if probabilities is not None:
         labels = jnp.where(labels < 0, probabilities.argmax(axis=-1), labels)
 
-    def move(warp):
+    def measure_one(warp):
         features, probabilities = apply(weights, warps.apply(images, warp, border))
         distances = jax.tree.map(lambda a, b: _norm(_flat(a) - _flat(b)), features, own)
         if probabilities is None:
             return distances, None
         return distances, probabilities[jnp.arange(len(images)), labels]
 
-    distances, probability = lax.map(move, moves)
+    distances, probability = lax.map(measure_one, matrices)
     return Invariance(
         {name: each.T for name, each in distances.items()},
         {name: _norm(_flat(each)) for name, each in own.items()},

@@ -1,4 +1,4 @@
-"""Where the occluding square stands: a grid of places over the image (fig. 7)."""
+"""The positions of the occluding square: a grid over the image (fig. 7)."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from zf_jax.transforms.windows import Interval
 
 
 class Grid(NamedTuple):
-    """Where the squares stand.
+    """The positions of the occluding square.
 
     Attributes:
       rows: row of each square's top edge, pixels.
@@ -29,9 +29,9 @@ class Grid(NamedTuple):
         return len(self.rows), len(self.columns)
 
     def covered(self, shape: Pair) -> tuple[Interval, Interval]:
-        """The rows, and the columns, that each square covers of an image, row by row.
+        """The image's rows, and columns, under each square, position by position.
 
-        The last square is cropped by the border.
+        Positions go row by row. The border crops the last squares.
         """
         starts = np.meshgrid(self.rows, self.columns, indexing="ij")
         lows = [np.minimum(s.ravel(), n) for s, n in zip(starts, shape, strict=True)]
@@ -47,7 +47,7 @@ def grid(shape: Pair, side: int | Pair, stride: int | Pair) -> Grid:
 
     Raises:
       BadInput: side or stride below 1, or larger than the image (a stride only where
-        there is more than one place).
+        there is more than one position).
     """
     side, stride = pair(side), pair(stride)
     if min(side) < 1 or min(stride) < 1:

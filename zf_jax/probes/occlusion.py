@@ -1,10 +1,10 @@
 """Occlusion (section 4.2, fig. 7): what changes as a grey square covers the image.
 
 The square's top left corner stands at multiples of the stride, as often as it takes to
-cover the whole image, ceil((H - side) / stride) + 1 times down and likewise across;
-the last square is cropped by the border (to nothing, where a stride above the side
-leads beyond). Readings come back on that grid, one per
-position, and are never resized to the image.
+cover the whole image: ceil((H - side) / stride) + 1 times down, and likewise across.
+The image's border crops the last square (to nothing, where a stride above the side
+leads beyond it). The model's outputs come back on that grid, one entry for each
+position of the square, and are never resized to the image.
 """
 
 import math
@@ -27,7 +27,7 @@ from zf_jax.transforms.cost_report import CostReport
 
 __all__ = ["Grid", "ModelFn", "attribution", "explain", "grid", "sweep"]
 
-# With less to be won than this, the incremental sweep is not worth its overhead.
+# A smaller gain than this does not pay for the overhead of the incremental sweep.
 _LEAST_GAIN = 1.15
 
 
@@ -42,11 +42,11 @@ def sweep(
     method: Literal["incremental", "full"] = "incremental",
     devices: Sequence[jax.Device] | None = None,
 ) -> Any:
-    """Reads the image with the square at every position, in one compiled call.
+    """The model's outputs with the square at every position, in one compiled call.
 
-    `model_fn` is compiled once per function, shapes, side and stride; the arrays that
-    it closes over enter the compiled call as arguments, as they were when it was traced
-    (`transforms.closure`): for changed weights pass another function.
+    `model_fn` is compiled once for each program, shape, side and stride. The arrays
+    that it closes over enter the compiled call as arguments, as they are at the time of
+    the call: a model that is changed in place gives the outputs of its new weights.
 
     Args:
       model_fn: any JAX function of [B, H, W, C] images to a pytree of [B, ...] arrays,
@@ -54,46 +54,46 @@ def sweep(
       image: [H, W, C], or [N, H, W, C], float, as `model_fn` takes them.
       side: of the square, pixels; a number or (rows, columns).
       stride: between positions, pixels; a number or (rows, columns).
-      fill: what the square shows, in the image's units: a number, a colour [C], or an
-        image [H, W, C] or [H, W, 1] that is seen at the square's place (one for each
-        image, [N, H, W, C], too). 0 is the mean colour for images that had their mean
-        taken off.
+      fill: what the square shows, in the image's units: a number, one value a channel
+        [C], or an image [H, W, C] or [H, W, 1] that is seen where the square stands
+        (one for each image, [N, H, W, C], too). 0 is the mean colour for images that
+        had their mean taken off.
         Not in the paper: side, stride and grey.
       batch_size: positions computed together. None takes what fits the backend.
-      method: "incremental" recomputes only what the square changes: the same numbers,
-        up to the order of float sums (`transforms.incremental`; `explain` tells what it
-        saves). Where it would save next to nothing it is "full", which computes every
-        position from the pixels up.
-      devices: that share the positions; all local ones by default.
+      method: "incremental" recomputes only what the square changes. It gives the same
+        numbers, up to the order of float sums (`transforms.incremental`; `explain`
+        tells what it saves). Where it would save next to nothing, it is "full", which
+        computes every position from the pixels up.
+      devices: those that share the positions; all local ones by default.
 
     Returns:
       The pytree of `model_fn` with leaves [R, S, ...], or [N, R, S, ...] for images:
       R and S are the grid's rows and columns.
 
     Raises:
-      BadInput: side, stride, fill, batch_size or method out of range, images that are
-        no floats, or a `model_fn` that JAX cannot trace, whose result does not begin
-        with the axis of images, that mixes the images of a batch, or that gives NaN
-        for the image itself.
+      BadInput: side, stride, fill, batch_size or method are out of range; the image is
+        traced, holds no floats or has its channels first; JAX cannot trace `model_fn`,
+        or it fails on such images; its result does not begin with the axis of images;
+        it mixes the images of a batch; it gives NaN for the image itself.
     """
+    _check(image, batch_size, method)
     image = jnp.asarray(image)
     images = image if image.ndim == 4 else image[None]
-    _check(image, batch_size, method)
-    squares = grid(images.shape[1:3], side, stride)
+    positions = grid(images.shape[1:3], side, stride)
     fill = _filling(fill, images)
     chosen, devices = bool(devices), tuple(devices or jax.local_devices())
-    devices = devices[: squares.shape[0] * squares.shape[1]]
+    devices = devices[: math.prod(positions.shape)]
     shape, dtype = images.shape[1:], images.dtype
     program = model_functions.prepare(model_fn, 1, shape, dtype)
-    model_functions.check_independent(model_fn, images[0])
+    model_functions.check_independent(model_fn, program, images[0])
     if method == "incremental":
-        planned = _planned(program, shape, dtype, squares, devices)
+        planned = _planned(program, shape, dtype, positions, devices)
         method = "full" if planned.gain < _LEAST_GAIN else "incremental"
     if method == "full":
         fitting = occlusion_engine.fitting_full(
             program.apply, program.weights, shape, dtype, devices
         )
-        share = math.ceil(math.prod(squares.shape) / len(devices))
+        share = math.ceil(math.prod(positions.shape) / len(devices))
         batch_size = occlusion_engine.even(batch_size or fitting, share)
         program = model_functions.prepare(model_fn, batch_size, shape, dtype)
     given = program.weights, images, fill
@@ -101,7 +101,7 @@ def sweep(
         given = jax.device_put(given, _everywhere(devices))
     swept = occlusion_engine.full if method == "full" else occlusion_engine.incremental
     leaves, clean = swept(
-        program.apply, *given, squares=squares, chunk=batch_size, devices=devices
+        program.apply, *given, grid=positions, chunk=batch_size, devices=devices
     )
     structure = jax.tree.structure(program.result)
     model_functions.check_clean(jax.tree.unflatten(structure, clean))
@@ -129,26 +129,39 @@ def explain(
     image = jax.eval_shape(jnp.asarray, image)
     _check(image, None, "incremental")
     shape, dtype = image.shape[-3:], image.dtype
-    squares = grid(shape[:2], side, stride)
+    positions = grid(shape[:2], side, stride)
     program = model_functions.prepare(model_fn, 1, shape, dtype)
     devices = tuple(devices or jax.local_devices())
-    planned = _planned(program, shape, dtype, squares, devices)
+    planned = _planned(program, shape, dtype, positions, devices)
     return cost_report.cost_report(*planned)
 
 
-def _planned(program, shape, dtype, squares: Grid, devices) -> occlusion_engine.Planned:
+def _planned(
+    program, shape, dtype, positions: Grid, devices
+) -> occlusion_engine.Planned:
     weights = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
     return occlusion_engine.plan(
-        program.apply, weights, shape, dtype, squares, devices[0].platform
+        program.apply, weights, shape, dtype, positions, devices[0].platform
     )
 
 
-def _check(image: jax.Array, batch_size: int | None, method: str) -> None:
-    if image.ndim not in (3, 4) or 0 in image.shape:
-        raise BadInput(f"image of shape {image.shape}: give [H, W, C] or [N, H, W, C]")
-    if not jnp.issubdtype(image.dtype, jnp.floating):
+def _check(image, batch_size: int | None, method: str) -> None:
+    if isinstance(image, jax.core.Tracer):
         raise BadInput(
-            f"image of {image.dtype.name}: give floats, as convnet.prepare makes them"
+            "image is traced: call this outside of jax.jit, vmap and grad, it compiles "
+            "itself"
+        )
+    shape, dtype = np.shape(image), jnp.result_type(image)
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise BadInput(f"image of shape {shape}: give [H, W, C] or [N, H, W, C]")
+    if shape[-3] in (1, 3, 4) and min(shape[-2:]) > 16:
+        raise BadInput(
+            f"image of shape {shape}: the channels come last, give [H, W, C] or "
+            "[N, H, W, C]"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise BadInput(
+            f"image of {dtype.name}: give floats, as convnet.prepare makes them"
         )
     if method not in ("incremental", "full"):
         raise BadInput(f"method {method!r}: there are 'incremental' and 'full'")
@@ -164,7 +177,7 @@ def _filling(fill, images: jax.Array) -> jax.Array:
     allowed = ((), one[-1:], one, (*one[:2], 1), images.shape)
     if fill.shape not in allowed:
         raise BadInput(
-            f"fill of shape {fill.shape}: give a number, a colour {one[-1:]} or an "
+            f"fill of shape {fill.shape}: give a number, channels {one[-1:]} or an "
             f"image {one}"
         )
     fill = fill.reshape((1,) * (4 - fill.ndim) + fill.shape)
@@ -174,7 +187,7 @@ def _filling(fill, images: jax.Array) -> jax.Array:
 
 
 def _everywhere(devices) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(devices), ("places",)), PartitionSpec())
+    return NamedSharding(Mesh(np.array(devices), ("positions",)), PartitionSpec())
 
 
 def attribution(
@@ -188,25 +201,28 @@ def attribution(
     """Captum's map: per pixel, the mean loss over the squares that covered it.
 
     Args:
-      clean: [...], the reading of the image itself.
-      occluded: [R, S, ...], the same reading from `sweep`.
+      clean: [...], the model's output for the image itself.
+      occluded: [R, S, ...], the same output from `sweep`.
       side: as given to `sweep`.
       stride: as given to `sweep`, at most the side: every pixel must be covered.
       shape: the image's (rows, columns).
 
     Returns:
-      [H, W, ...]: positive where covering the pixel lowers the reading.
+      [H, W, ...]: positive where covering the pixel lowers the output.
 
     Raises:
       BadInput: a grid of another size, or a stride that leaves pixels uncovered.
     """
-    squares = grid(tuple(shape), side, stride)
-    want = len(squares.rows), len(squares.columns)
-    if occluded.shape[:2] != want:
-        raise BadInput(f"occluded of shape {occluded.shape}: the grid is {want}")
+    positions = grid(tuple(shape), side, stride)
+    if occluded.shape[:2] != positions.shape:
+        raise BadInput(
+            f"occluded of shape {occluded.shape}: the grid is {positions.shape}"
+        )
     down, across = (
         _covers(starts, side, length)
-        for starts, side, length in zip(squares[:2], squares.side, shape, strict=True)
+        for starts, side, length in zip(
+            positions[:2], positions.side, shape, strict=True
+        )
     )
     counts = down.sum(0)[:, None] * across.sum(0)[None, :]
     if not counts.all():

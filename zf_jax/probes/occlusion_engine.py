@@ -1,7 +1,7 @@
-"""The compiled sweeps of the square: all from the pixels up, or what it changes alone.
+"""The compiled occlusion sweeps: from the pixels up, or only what the occluder changes.
 
-Places are computed by chunks in a loop on the device, so memory is bounded by the
-chunk; on several devices each takes its share of the places.
+Positions of the occluder are computed in chunks, in a loop on the device, so that the
+chunk bounds the memory. Several devices share the positions.
 """
 
 import functools
@@ -21,12 +21,12 @@ from zf_jax.transforms import costs, jaxpr
 from zf_jax.transforms.incremental import Plan
 from zf_jax.transforms.jaxpr import TracedFunction
 
-# Bytes that the values of one chunk may take, and places that are computed together at
-# the most, by backend.
+# Bytes that the values of one chunk may take, by backend, and the most positions of the
+# occluder that are computed together.
 _BUDGET = {"cpu": 24 << 20}
 _BUDGET_ACCELERATOR = 2 << 30
 _LARGEST_CHUNK = 256
-# Places whose layers behind the last window are computed together.
+# Positions whose layers behind the last window are computed together.
 _BLOCK = 128
 
 Devices = tuple[jax.Device, ...]
@@ -45,7 +45,7 @@ class Planned(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def plan(apply, weights, shape, dtype, squares: Grid, platform: str) -> Planned:
+def plan(apply, weights, shape, dtype, grid: Grid, platform: str) -> Planned:
     """Plans a sweep.
 
     Args:
@@ -53,35 +53,35 @@ def plan(apply, weights, shape, dtype, squares: Grid, platform: str) -> Planned:
       weights: shapes and dtypes, a tuple.
       shape: of an image, (rows, columns, channels).
       dtype: of an image.
-      squares: the occluder's positions.
+      grid: the occluder's positions.
       platform: of the devices.
     """
     traced = jaxpr.trace(apply, weights, shape, dtype)
-    rows, columns = squares.covered(shape[:2])
+    rows, columns = grid.covered(shape[:2])
     return Planned(traced, Plan(traced, rows, columns, platform))
 
 
-@functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
+@functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
 def incremental(
-    apply, weights, images, fill, squares: Grid, chunk: int | None, devices: Devices
+    apply, weights, images, fill, grid: Grid, chunk: int | None, devices: Devices
 ):
-    """Sweeps by what changes.
+    """Sweeps that recompute only what the occluder changes.
 
     Args:
       apply: (weights, images) -> pytree, for one image.
       weights: its arrays.
       images: [N, H, W, C].
       fill: [N or 1, H or 1, W or 1, C or 1].
-      squares: the places.
-      chunk: places computed together; None for what fits.
-      devices: that share the places.
+      grid: the occluder's positions.
+      chunk: positions computed together; None for what fits.
+      devices: those that share the positions.
 
     Returns:
       Lists of the pytree's leaves: [N, R, S, ...], and of the clean images, [N, ...].
     """
     shape, platform = images.shape[1:], devices[0].platform
     abstract = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights)
-    planned = plan(apply, abstract, shape, images.dtype, squares, platform)
+    planned = plan(apply, abstract, shape, images.dtype, grid, platform)
 
     def sweep(image, fill):
         clean = planned.traced.values(weights, image[None])
@@ -89,8 +89,8 @@ def incremental(
         results = planned.traced.results
         return leaves, [jaxpr.value_of(atom, clean)[0] for atom in results]
 
-    readings, clean = _by_image(sweep, images, fill)
-    return [_on_grid(leaf, squares) for leaf in readings], clean
+    outputs, clean = _by_image(sweep, images, fill)
+    return [_on_grid(leaf, grid) for leaf in outputs], clean
 
 
 def _incremental(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
@@ -115,13 +115,13 @@ def _incremental(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     return _over(block, plan.offsets, together * chunk, devices)
 
 
-@functools.partial(xla.jit, static_argnames=("apply", "squares", "chunk", "devices"))
-def full(apply, weights, images, fill, squares: Grid, chunk: int, devices: Devices):
+@functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
+def full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devices):
     """Sweeps from the pixels up; `apply` is for `chunk` images.
 
     Arguments and results are otherwise those of `incremental`.
     """
-    rows, columns = squares.covered(images.shape[1:3])
+    rows, columns = grid.covered(images.shape[1:3])
     bounds = np.stack([rows.low, rows.high, columns.low, columns.high], axis=1)
     # The first is the image itself.
     bounds = np.concatenate([np.zeros_like(bounds[:1]), bounds])
@@ -134,14 +134,14 @@ def full(apply, weights, images, fill, squares: Grid, chunk: int, devices: Devic
             covered &= ((across >= bound[2]) & (across < bound[3])).T
             return jnp.where(covered[..., None], fill[0], image)
 
-        def read(bounds):
+        def outputs_at(bounds):
             return jax.tree.leaves(apply(weights, jax.vmap(occlude)(bounds)))
 
-        leaves = _over(read, bounds, chunk, devices)
+        leaves = _over(outputs_at, bounds, chunk, devices)
         return [leaf[1:] for leaf in leaves], [leaf[0] for leaf in leaves]
 
-    readings, clean = _by_image(sweep, images, fill)
-    return [_on_grid(leaf, squares) for leaf in readings], clean
+    outputs, clean = _by_image(sweep, images, fill)
+    return [_on_grid(leaf, grid) for leaf in outputs], clean
 
 
 def _by_image(sweep: Callable, images, fill):
@@ -153,23 +153,23 @@ def _by_image(sweep: Callable, images, fill):
     return lax.map(lambda pair: sweep(pair[0], pair[1][None]), (images, fill))
 
 
-def _over(function: Callable, places: np.ndarray, chunk: int, devices: Devices):
-    """`function` of [chunk, ...] places for all of them [T, ...], chunk by chunk."""
-    total = len(places)
+def _over(function: Callable, positions: np.ndarray, chunk: int, devices: Devices):
+    """`function` of [chunk, ...] positions for all of them [T, ...], chunk by chunk."""
+    total = len(positions)
     chunks = math.ceil(total / (chunk * len(devices))) * len(devices)
-    # The last chunk is filled up with its last place, computed again.
+    # The last chunk is filled up with its last position, computed again.
     filled = np.minimum(np.arange(chunks * chunk), total - 1)
-    places = jnp.asarray(places[filled].reshape(chunks, chunk, -1), jnp.int32)
+    positions = jnp.asarray(positions[filled].reshape(chunks, chunk, -1), jnp.int32)
 
-    def run(places):
-        return lax.map(function, places)
+    def run(positions):
+        return lax.map(function, positions)
 
     if len(devices) > 1:
-        mesh, spec = Mesh(np.array(devices), ("places",)), PartitionSpec("places")
+        mesh, spec = Mesh(np.array(devices), ("positions",)), PartitionSpec("positions")
         run = jax.shard_map(
             run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
         )
-    return jax.tree.map(lambda leaf: _flat(leaf)[:total], run(places))
+    return jax.tree.map(lambda leaf: _flat(leaf)[:total], run(positions))
 
 
 def _flat(leaf: jax.Array) -> jax.Array:
@@ -177,9 +177,9 @@ def _flat(leaf: jax.Array) -> jax.Array:
     return leaf.reshape(-1, *leaf.shape[2:])
 
 
-def _on_grid(leaf: jax.Array, squares: Grid) -> jax.Array:
+def _on_grid(leaf: jax.Array, grid: Grid) -> jax.Array:
     """[N, T, ...] as [N, R, S, ...]."""
-    return leaf.reshape(len(leaf), *squares.shape, *leaf.shape[2:])
+    return leaf.reshape(len(leaf), *grid.shape, *leaf.shape[2:])
 
 
 def even(most: int, total: int) -> int:
@@ -188,13 +188,13 @@ def even(most: int, total: int) -> int:
 
 
 def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:
-    """How many places fit the budget from the pixels up."""
+    """How many positions fit the budget from the pixels up."""
     traced = jaxpr.trace(apply, weights, shape, dtype)
     # Filters from the pixels up do best by a few images, not by one.
     return _fitting(costs.peak_bytes(traced) // 3, devices)
 
 
 def _fitting(largest: int, devices: Devices) -> int:
-    """How many places fit the backend's budget, by the most bytes that one holds."""
+    """How many positions fit the backend's budget, by the most bytes that one holds."""
     budget = _BUDGET.get(devices[0].platform, _BUDGET_ACCELERATOR)
     return max(1, min(_LARGEST_CHUNK, budget // max(1, largest)))

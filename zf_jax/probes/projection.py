@@ -1,7 +1,7 @@
-"""The gallery (fig. 2): the images that excite a map most, and what in them does.
+"""Projections of the strongest activations back to pixels (fig. 2).
 
-The strongest activations are gathered in one pass over a data set (`strongest.py`),
-then projected, each from its own cone of the net alone.
+The strongest images of each channel are gathered in one pass over a data set
+(`topk.py`). Their units are then projected, each from its receptive-field crop alone.
 """
 
 import collections
@@ -24,27 +24,28 @@ from zf_jax.spec import Spec
 
 
 class Projector:
-    """Projects the strongest images of some layers' maps, layer by layer.
+    """Projects the strongest images of several layers' channels, layer by layer.
 
-    Only what a unit sees is run, up and down (`geometry.cone`), where that is less than
-    the image. An image that excites so many units that it is less work to run all of it
-    up once is kept for them all, in all layers.
+    A unit's forward and backward pass run on its receptive-field crop
+    (`geometry.Crop`), where that is less work than the whole image. Where an image
+    excites many units, one forward pass of the whole image is less work than all their
+    crops; then it is computed once, and kept for the units of all layers.
 
     Args:
-      net: the net.
+      net: the architecture.
       params: its parameters.
       images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
         them.
-      best: what `strongest` gives, of the layers.
-      channels: which maps will be asked for, by layer; None stands for all.
-      rule: what the ReLU does on the way down.
+      best: what `topk.scan` gives, of the layers.
+      channels: which channels will be asked for, by layer; None stands for all.
+      rule: what the ReLU does in the backward pass.
       batch_size: projections computed together. None takes what fits a budget.
-      control: what is changed before a unit is projected (`controls.py`).
-      own_values: projects what a unit is in this net, not the value that `best` has,
-        which another net may have given.
+      control: changes the net or the trace before a unit is projected (`controls.py`).
+      own_values: the seed holds the unit's activation in this net, not the value in
+        `best`, which another net may have given.
 
     Raises:
-      BadInput: an unknown layer or map.
+      BadInput: an unknown layer or channel.
     """
 
     def __init__(
@@ -95,11 +96,11 @@ class Projector:
 
         Args:
           layer: its name.
-          channels: some of its maps; None stands for all.
+          channels: some of its channels; None stands for all.
 
         Raises:
-          BadInput: another layer, an unknown map or rule, or no image for any of the
-            maps.
+          BadInput: another layer, an unknown channel or rule, or no image for any of
+            the channels.
         """
         if layer not in self._best:
             raise BadInput(f"{layer}: this Projector has {', '.join(self._best)}")
@@ -107,7 +108,7 @@ class Projector:
         chosen = self._chosen(layer, channels)
         rows, ranks = np.nonzero(best.images[chosen] >= 0)
         if not len(rows):
-            raise BadInput(f"{layer}: no image excites the maps {list(chosen)}")
+            raise BadInput(f"{layer}: no image excites the channels {list(chosen)}")
         index = chosen[rows], ranks
         values = None if self._own_values else best.values[index]
         units = compiled_passes.Units(chosen[rows], best.positions[index], values)
@@ -116,10 +117,10 @@ class Projector:
         shape = *best.images[chosen].shape, *size, self._net.input.channels
         patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
 
-        def project_batch(way, batch: list[tuple]) -> None:
+        def project_batch(method, batch: list[tuple]) -> None:
             numbers, images, seen = zip(*batch, strict=True)
             now = units.at(list(numbers))
-            firsts, parts = way(seen, now)
+            firsts, parts = method(seen, now)
             sizes = np.array([image.shape[:2] for image in images])
             corners = np.stack(
                 [field.first(axis, now.positions[:, axis]) for axis in (0, 1)], axis=1
@@ -128,11 +129,9 @@ class Projector:
             for number, image, first, part, corner in zip(
                 numbers, images, firsts, parts, corners, strict=True
             ):
-                place = rows[number], ranks[number]
-                patches[place] = receptive_field_crops.cut(image, corner, size)
-                projections[place] = receptive_field_crops.cut(
-                    part, corner - first, size
-                )
+                at = rows[number], ranks[number]
+                patches[at] = receptive_field_crops.cut(image, corner, size)
+                projections[at] = receptive_field_crops.cut(part, corner - first, size)
 
         unit_projector.in_threads(
             project_batch, self._batches(layer, best.images[index])
@@ -140,37 +139,44 @@ class Projector:
         return patches, projections
 
     def _batches(self, layer: str, which: np.ndarray) -> Iterator[tuple]:
-        """Ways to project, and batches of (unit's number, its image, what is seen).
+        """Batches for a method of `UnitProjector`: (method, [(unit, image, seen)]).
 
-        By image, so that each is read once.
+        `seen` is what the method takes for the unit, the image or its cached forward
+        pass. Units are ordered by image, so that each image is read once.
 
         Args:
-          layer: the units'.
-          which: [N] int, their images' numbers.
+          layer: the units' layer.
+          which: [N] int, the units' images.
         """
         projector = self._projector(layer)
         waiting = {projector.project_images: [], projector.project_cached: []}
         for number in np.unique(which).tolist():
             image = np.asarray(self._images[number])
             own = np.flatnonzero(which == number)
-            way, seen = projector.project_images, image
+            method, seen = projector.project_images, image
             if self._is_shared(layer, number, image, len(own) * self._costs[layer]):
-                way, seen = projector.project_cached, self._cache.get(number, image)
+                method, seen = projector.project_cached, self._cache.get(number, image)
             for unit in own.tolist():
-                waiting[way].append((unit, image, seen))
-                if len(waiting[way]) == projector.batch_size:
-                    yield way, waiting[way]
-                    waiting[way] = []
+                waiting[method].append((unit, image, seen))
+                if len(waiting[method]) == projector.batch_size:
+                    yield method, waiting[method]
+                    waiting[method] = []
             self._work[number] -= len(own) * self._costs[layer]
             if self._work[number] <= 0:
                 self._cache.drop(number)
-        yield from ((way, batch) for way, batch in waiting.items() if batch)
+        yield from ((method, batch) for method, batch in waiting.items() if batch)
 
     def _is_shared(self, layer: str, number: int, image: np.ndarray, now: int) -> bool:
-        """Whether to run all of the image up, rather than cones of so much work now.
+        """Whether to share a forward pass of the whole image, rather than run crops.
 
-        Images of other sizes than the net's own would each compile anew, and all of a
-        trace is too much to keep, or a whole batch of them.
+        Images of other sizes than the net's would each compile anew. A trace that is
+        needed whole is too large to keep, and so may be a batch of traces.
+
+        Args:
+          layer: the units' layer.
+          number: the image's index.
+          image: [H, W, C].
+          now: multiply-adds of the crops that are to be projected now.
         """
         size, batch_size = self._net.input.size, self._projector(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
@@ -183,7 +189,7 @@ class Projector:
         return max(now, to_come) > self._cache.cost
 
     def _projector(self, layer: str) -> unit_projector.UnitProjector:
-        """The layer's, kept until another layer is looked at: its kernels are large."""
+        """The layer's projector, kept until another layer's: its kernels are large."""
         if layer not in self._projectors:
             projector = unit_projector.UnitProjector(
                 self._net, self._params, layer, **self._settings
@@ -215,35 +221,35 @@ def project(
     control: controls.Control | None = None,
     own_values: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The strongest images' patches and their projections, cut to what the unit sees.
+    """The strongest images' patches and their projections, cut to the receptive field.
 
-    A `Projector` for one layer. The result is what `deconvnet.reconstruct` gives of the
-    whole image.
+    This is a `Projector` for one layer. The projections are those that
+    `deconvnet.reconstruct` gives of the whole image.
 
     A patch is as large as the receptive field, or as the net's input where that is
-    smaller; at the border it is moved inside, so it still holds all the unit sees.
-    What lies outside of an image smaller than that is zero.
+    smaller. At the border it is moved into the image, so that it still holds all that
+    the unit sees. Where the image is smaller than the patch, the rest is zero.
 
     Args:
-      net: the net.
+      net: the architecture.
       params: its parameters.
       images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
         them.
-      best: of the layer, or the dict that `strongest` gives.
+      best: of the layer, or the dict that `topk.scan` gives.
       layer: name of the layer.
-      channels: which maps, all by default.
-      rule: what the ReLU does on the way down.
+      channels: which channels, all by default.
+      rule: what the ReLU does in the backward pass.
       batch_size: projections computed together. None takes what fits a budget.
-      control: what is changed before a unit is projected (`controls.py`).
-      own_values: the seed holds what the unit is in this net, not the value that `best`
-        has.
+      control: changes the net or the trace before a unit is projected (`controls.py`).
+      own_values: the seed holds the unit's activation in this net, not the value in
+        `best`.
 
     Returns:
-      patches, projections: both [M, K, h, w, C] float32, zero where `best` has no
-      image.
+      patches, projections: both [M, K, h, w, C] float32 for M channels, zero where
+      `best` has no image.
 
     Raises:
-      BadInput: an unknown layer or map, or no image for any of the maps.
+      BadInput: an unknown layer or channel, or no image for any of the channels.
     """
     best = best if isinstance(best, Mapping) else {layer: best}
     projector = Projector(

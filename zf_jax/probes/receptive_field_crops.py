@@ -1,4 +1,8 @@
-"""Parts of images and traces: what the units of a layer are projected from."""
+"""Receptive-field crops of images and traces (`geometry.Crop` tells what a crop is).
+
+A unit is projected from the crop that it sees. The crop is cut out of the image (`cut`)
+or, where the whole image's forward pass was computed, out of its trace (`cut_traces`).
+"""
 
 import functools
 from collections.abc import Sequence
@@ -14,20 +18,20 @@ from zf_jax.spec import Spec
 
 
 def valid_mask(
-    net: Spec, cone: geometry.Crop, sizes: list[Pair], positions: np.ndarray
+    net: Spec, crop: geometry.Crop, sizes: list[Pair], positions: np.ndarray
 ) -> convnet.ValidMask:
-    """What of the units' cones lies in images of these sizes, and in their maps.
+    """Which entries of the units' crops lie in their images' maps.
 
     Args:
       net: the net up to the units' layer.
-      cone: of that layer.
+      crop: of that layer.
       sizes: (rows, columns) of each unit's image.
       positions: [N, 2] int, of the units in their maps.
     """
     shapes = {size: geometry.shapes(net, size) for size in set(sizes)}
 
-    def lies_in(name: str, field: geometry.Field, kind: str) -> np.ndarray:
-        ends = {size: getattr(each[name], kind)[:2] for size, each in shapes.items()}
+    def mask(name: str, field: geometry.Field, part: str) -> np.ndarray:
+        ends = {size: getattr(each[name], part)[:2] for size, each in shapes.items()}
         ends = np.array([ends[size] for size in sizes])
         down, across = (
             (at >= 0) & (at < ends[:, axis, None])
@@ -36,13 +40,13 @@ def valid_mask(
         return (down[:, :, None] & across[:, None, :])[..., None]
 
     return convnet.ValidMask(
-        {n: lies_in(n, field, "maps") for n, field in cone.maps.items()},
-        {n: lies_in(n, field, "output") for n, field in cone.outputs.items()},
+        {n: mask(n, field, "maps") for n, field in crop.maps.items()},
+        {n: mask(n, field, "output") for n, field in crop.outputs.items()},
     )
 
 
 def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
-    """Rows and columns that the units at `positions` [N, 2] see: two [N, size]."""
+    """The rows and columns that units at `positions` [N, 2] see, two [N, size]."""
     return [
         field.first(axis, positions[:, axis, None]) + np.arange(field.size[axis])
         for axis in (0, 1)
@@ -50,7 +54,7 @@ def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
 
 
 def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
-    """`size` pixels of the image from `first` on, zero where it has none."""
+    """`size` pixels of the image from `first` on, zero where the image has none."""
     cut = np.zeros((*size, image.shape[-1]), np.float32)
     (top, left), (height, width) = (int(n) for n in first), image.shape[:2]
     rows = slice(max(top, 0), max(min(top + size[0], height), 0))
@@ -62,17 +66,17 @@ def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
 
 
 def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
-    """What the deconvnet asks of a trace: the rest is left out, and so not computed.
+    """The part of a trace that the backward pass needs; the rest is not computed.
 
     Args:
       net: the net up to the units' layer.
-      trace: of it.
-      rule: of the deconvnet. Its own asks for the switches alone, "guided" for where a
-        map is active too, "gradient" for the maps.
+      trace: the net's.
+      rule: of the backward pass. "deconvnet" needs the switches alone, "guided" where a
+        map is active too, "gradient" the maps.
 
     Returns:
-      A trace without images and outputs, with the switches of the layers below the
-      last one, and with maps for some rules alone, bool for "guided".
+      A trace without images and outputs. It has the switches of the layers below the
+      last one, and maps only for some rules, bool for "guided".
     """
     lower = [layer.name for layer in net.layers[:-1]]
     switches = {n: trace.switches[n] for n in lower if n in trace.switches}
@@ -83,22 +87,22 @@ def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
 
 
 def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
-    """A trace for the deconvnet, with zeros for what `kept` left out.
+    """A trace for `deconvnet.reconstruct`, with zeros for what `kept` left out.
 
     Args:
-      net: of the images' own size.
+      net: of the images' size.
       trace: of `count` images.
-      count: how many they are.
+      count: how many images there are.
     """
 
-    def silent(shape: geometry.Shape) -> jax.Array:
+    def zeros(shape: geometry.Shape) -> jax.Array:
         return jnp.zeros((count, *shape))
 
     shapes, images = geometry.shapes(net), trace.images
     if images is None:
-        images = silent((*net.input.size, net.input.channels))
-    maps = {name: silent(each.maps) for name, each in shapes.items()}
-    outputs = {name: silent(each.output) for name, each in shapes.items()}
+        images = zeros((*net.input.size, net.input.channels))
+    maps = {name: zeros(each.maps) for name, each in shapes.items()}
+    outputs = {name: zeros(each.output) for name, each in shapes.items()}
     return convnet.Trace(images, maps | trace.maps, outputs, trace.switches)
 
 
@@ -106,17 +110,17 @@ def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
 def cut_traces(
     net: Spec, wholes: Sequence[convnet.Trace], positions, valid, *, layer
 ) -> convnet.Trace:
-    """The traces of the units' cones, cut out of those of their images.
+    """The traces of the units' crops, cut out of the traces of whole images.
 
     Args:
       net: the net up to the units' layer.
       wholes: N traces of one image each, of the net's own size, as `kept` leaves them.
       positions: [N, 2] int, of the units in their maps.
       valid: of the crops, as `valid_mask` gives it; None takes the traces as they are.
-      layer: the units'.
+      layer: the units' layer.
 
     Returns:
-      A trace of N parts, as the cone's net gives it.
+      A trace of N crops, as the crop's net gives it.
     """
     lower = [each.name for each in net.layers[:-1]]
     fields = None if valid is None else geometry.receptive_field_crop(net, layer)
@@ -129,7 +133,7 @@ def cut_traces(
         return jnp.concatenate(arrays)
 
     maps, switches = {}, {}
-    # In order: what is compiled is the same in every process, and so found again.
+    # Sorted, so that every process compiles the same and finds it in the cache.
     for name in sorted(wholes[0].maps.keys() & {*lower, layer}):
         unit = geometry.Field((1, 1), (1, 1), (0, 0))
         field = fields and fields.maps.get(name, unit)
@@ -142,8 +146,8 @@ def cut_traces(
 
 
 def _part(array, field: geometry.Field, position, last: geometry.Shape) -> jax.Array:
-    """What the unit at `position` of the `last` maps sees of [1, H, W, C]."""
-    # The first entries that any unit sees, and the ends of what the last ones do.
+    """The part of [1, H, W, C] that the unit at `position` of the `last` maps sees."""
+    # How far the first units see ahead of the array, and the last ones beyond it.
     padding = [
         (
             max(0, -field.first(axis, 0)),

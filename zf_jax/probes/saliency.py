@@ -1,8 +1,9 @@
-"""Maps that say where in an image a class is seen, [N, H, W], and maps that cannot.
+"""Saliency maps [N, H, W]: where in an image a class is seen.
 
-By occlusion (section 4.2), or by the class's logit projected down to pixels with one of
-the deconvnet's rules; the largest is where the class is seen most. Where there is
-nothing to look at, the image's middle and noise are what `scores.py` compares with.
+`occluded` finds it by occlusion (section 4.2), `projected` projects the class's logit
+to pixels with one of the deconvnet's rules. The class is seen most where a map is
+largest. `centre` and `noise` are baselines that do not look at the image, for
+`saliency_metrics.py` to compare with.
 """
 
 import functools
@@ -27,7 +28,7 @@ def projected(
     *,
     rule: deconvnet.Rule,
 ) -> jax.Array:
-    """The logit of each image's class, projected: the largest magnitude of a colour.
+    """The projection of each image's class logit: the largest magnitude of a channel.
 
     With rule "gradient" it is the saliency map of Simonyan et al. 2013.
 
@@ -36,13 +37,13 @@ def projected(
       params: its parameters.
       images: [N, H, W, C] float, as `convnet.prepare` gives them.
       labels: [N] int, one class an image.
-      rule: what the ReLU does on the way down.
+      rule: what the ReLU does in the backward pass.
 
     Returns:
       [N, H, W] float32, 0 or above.
     """
     logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
-    # Of one, not of the logit: one below zero would turn the signs.
+    # The seed is 1, not the logit: a logit below zero would turn the signs.
     seed = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
     layer = net.layers[-1].name
     pixels = deconvnet.reconstruct(net, params, seed, trace, layer=layer, rule=rule)
@@ -64,7 +65,7 @@ def occluded(
       images: [N, H, W, C] float, as `model_fn` takes them.
       labels: [N] int, one class an image.
       side: of the square, as `occlusion.sweep` takes it.
-      stride: between its places, at most the side.
+      stride: between its positions, at most the side.
 
     Returns:
       [N, H, W] float32, as `occlusion.attribution` gives it: below zero where the
@@ -108,12 +109,12 @@ def _apply(apply, weights, images):
 
 
 def centre(count: int, shape: Pair) -> np.ndarray:
-    """The same for all: 1 in the image's middle, falling to 0 in its corners."""
+    """`count` equal maps: 1 in the image's middle, falling to 0 in its corners."""
     rows, columns = (np.linspace(-1, 1, n) for n in shape)
     distance = np.hypot(rows[:, None] * shape[0], columns[None] * shape[1])
     return np.tile(1 - distance / distance.max(), (count, 1, 1)).astype(np.float32)
 
 
 def noise(count: int, shape: Pair, rng: np.random.Generator) -> np.ndarray:
-    """Every pixel drawn from 0 to 1."""
+    """`count` maps of pixels drawn uniformly from 0 to 1."""
     return rng.random((count, *shape), dtype=np.float32)

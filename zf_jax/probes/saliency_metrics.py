@@ -1,11 +1,12 @@
-"""Scores of maps that say where in an image its class is seen.
+"""Metrics of saliency maps: how well a map tells where in an image its class is seen.
 
-Where the truth is known (`data/truth.py`) a map is compared with it: the pointing game
-(Zhang et al. 2016) and the share of its energy that lies inside (Wang et al. 2020).
-Deletion and insertion (Petsiuk et al., RISE, BMVC 2018) ask the net alone: how fast the
-probability goes as the map's strongest pixels go, and comes as they come.
+Where the object's region is annotated (`data/annotations.py`), a map is compared with
+it: the pointing game (Zhang et al. 2016), and the share of the map's energy that lies
+in the region (Wang et al. 2020). Deletion and insertion (Petsiuk et al., RISE, BMVC
+2018) need no annotation: they measure how fast the class's probability falls as the
+map's strongest pixels are removed, and rises as they are added.
 
-A map that is the same everywhere, all zero too, says nothing, and scores as a guess.
+A constant map, all zeros too, says nothing and scores as a guess.
 """
 
 import functools
@@ -31,14 +32,14 @@ def pointing_game(
     Args:
       maps: [N, H, W], any scale.
       regions: [N, H, W] bool.
-      tolerance: how far beside the region still counts, pixels; Zhang et al. 2016
-        allow 15 of images whose sides are about 500.
+      tolerance: how far outside of the region still counts, pixels; Zhang et al. 2016
+        allow 15 in images whose sides are about 500.
 
     Returns:
       [N] float, 0 or 1; the share in the region where several pixels are the maximum.
 
     Raises:
-      BadInput: maps and regions of different shapes, a map that is no number.
+      BadInput: maps and regions have different shapes, or a map holds NaN.
     """
     _check(maps, regions)
     hits = []
@@ -50,7 +51,7 @@ def pointing_game(
 
 
 def energy_inside(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """How much of each map lies in its region, of all that is above zero.
+    """The share of each map's positive values that lies in its region.
 
     Args:
       maps: [N, H, W]; values below zero count as zero.
@@ -60,7 +61,7 @@ def energy_inside(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
       [N] float in 0..1; the region's share of the image where nothing is above zero.
 
     Raises:
-      BadInput: maps and regions of different shapes, a map that is no number.
+      BadInput: maps and regions have different shapes, or a map holds NaN.
     """
     _check(maps, regions)
     above = np.maximum(maps, 0).astype(float)
@@ -76,7 +77,7 @@ def _check(maps: np.ndarray, regions: np.ndarray) -> None:
             f"maps of shape {maps.shape}, regions of {regions.shape}: give [N, H, W]"
         )
     if np.isnan(maps).any():
-        raise BadInput("maps: some values are no numbers")
+        raise BadInput("maps: some values are NaN")
 
 
 def deletion(
@@ -89,25 +90,25 @@ def deletion(
     fill: float = 0.0,
     batch_size: int = 64,
 ) -> jax.Array:
-    """The class's score as the map's strongest pixels are taken away, `step` by `step`.
+    """The class's score as the map's strongest pixels are removed, `step` at a time.
 
     Args:
       model_fn: images [B, H, W, C] to scores of the classes, [B, L].
       images: [N, H, W, C] float, as `model_fn` takes them.
-      maps: [N, H, W]; of equal values the first in reading order goes first.
+      maps: [N, H, W]; of equal values the first in row order goes first.
       labels: [N] int, the class of each image whose score is read: in RISE, the one
         predicted for it.
-      step: pixels that go at a time.
-      fill: what is left of a pixel; 0 is the mean colour for images that had their mean
+      step: pixels that are removed at a time.
+      fill: what replaces a pixel; 0 is the mean colour for images that had their mean
         taken off, as in RISE.
       batch_size: images computed together, at the most.
 
     Returns:
-      [N, T + 1] with T = ceil(H * W / step): of the image itself, after each step, and
-      at last of nothing.
+      [N, T + 1] with T = ceil(H * W / step): the score of the image itself, and after
+      each step; at last no pixel is left.
 
     Raises:
-      BadInput: a step below 1, or a `model_fn` as `model_functions.prepare` refuses it.
+      BadInput: a step below 1, or a `model_fn` that `model_functions.prepare` refuses.
     """
     last = jnp.full_like(images, fill)
     return _curves(model_fn, images, last, maps, labels, step, batch_size)
@@ -122,7 +123,7 @@ def insertion(
     step: int,
     batch_size: int = 64,
 ) -> jax.Array:
-    """The class's score as the strongest pixels come, into the image blurred (`blur`).
+    """The class's score as the strongest pixels replace those of the blurred image.
 
     Arguments, result and errors are those of `deletion`: from the blurred image to the
     image itself.
@@ -132,7 +133,9 @@ def insertion(
 
 
 def blur(images: np.ndarray) -> np.ndarray:
-    """Images [N, H, W, C] by RISE's kernel: a Gaussian, 11 x 11, deviation 5, in zeros.
+    """Blurs images [N, H, W, C] with RISE's kernel.
+
+    It is an 11 x 11 Gaussian of standard deviation 5; around the image there are zeros.
 
     Its tails are folded back at the kernel's edges, as scipy does by default.
     """
@@ -153,7 +156,7 @@ def auc(curves: np.ndarray) -> np.ndarray:
 def _curves(
     model_fn, first, last, maps, labels, step: int, batch_size: int
 ) -> jax.Array:
-    """Scores on the way from the first images to the last ones."""
+    """Scores as the first images turn into the last ones, step by step."""
     if step < 1:
         raise BadInput(f"step {step}: starts at 1 pixel")
     if len(first) == 0 or maps.shape != first.shape[:3]:
@@ -172,7 +175,7 @@ def _curves(
 
 @functools.partial(xla.jit, static_argnames=("apply", "step", "count", "size"))
 def _fade(apply, weights, first, last, maps, labels, *, step, count, size):
-    # Steps that fill up the last batch change nothing any more.
+    # Further steps, which fill up the last batch, change nothing.
     numbers = jnp.arange(math.ceil(count / size) * size).reshape(-1, size)
 
     def one(given):

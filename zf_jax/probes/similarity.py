@@ -1,4 +1,4 @@
-"""How alike projections are: structural similarity and rank correlation.
+"""How similar projections are: structural similarity and rank correlation.
 
 The figures of Adebayo et al. 2018, with the functions of scikit-image and scipy.
 """
@@ -11,12 +11,13 @@ from skimage import metrics
 
 
 class Similarity(NamedTuple):
-    """How alike projections are; NaN where one of the two is silent.
+    """How similar projections are; NaN where one of the two is constant.
 
     Attributes:
       ssim: [N], structural similarity, each picture scaled by its largest magnitude.
       spearman: [N], rank correlation of the signed pixels.
-      spearman_abs: [N], of their magnitudes: where there is anything, of either sign.
+      spearman_abs: [N], rank correlation of the pixels' magnitudes: whether the same
+        pixels are drawn, in either sign.
     """
 
     ssim: np.ndarray
@@ -25,13 +26,13 @@ class Similarity(NamedTuple):
 
 
 def compare(projections: np.ndarray, others: np.ndarray) -> Similarity:
-    """Projections [N, h, w, C] beside as many others, pair by pair.
+    """Compares projections [N, h, w, C] with as many others, pair by pair.
 
     SSIM is computed in windows of 7 x 7 pixels, or as large as a smaller picture
-    allows; NaN below 3 x 3. Grey around a small projection counts as alike.
+    allows; it is NaN below 3 x 3. Grey around a small projection counts as equal.
     """
     rows = [
-        _alike(one, other)
+        _similarity(one, other)
         if np.ptp(one) > 0 and np.ptp(other) > 0
         else (np.nan, np.nan, np.nan)
         for one, other in zip(projections, others, strict=True)
@@ -39,7 +40,7 @@ def compare(projections: np.ndarray, others: np.ndarray) -> Similarity:
     return Similarity(*np.array(rows, float).reshape(-1, 3).T)
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+def _similarity(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     one, other = (each / np.abs(each).max() for each in (one, other))
     side = min(7, *one.shape[:2])
     ssim = np.nan

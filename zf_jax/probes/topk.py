@@ -1,7 +1,8 @@
-"""The images that excite each map most, gathered in one pass over a data set (fig. 2).
+"""The images that excite each channel most, gathered in one pass over a data set.
 
-`Strongest` is a commutative monoid (`nothing`, `merge`): any split of the data into
-batches, on any number of devices, in any order, gives the same answer.
+The top k of each channel are the images of the paper's fig. 2. `TopK` is a commutative
+monoid (`empty`, `merge`): any split of the data into batches, on any number of devices,
+in any order, gives the same answer.
 """
 
 import collections
@@ -17,19 +18,23 @@ from jax.sharding import PartitionSpec
 
 from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
-from zf_jax.transforms import closure
+from zf_jax.probes import model_functions
 
 # Images that are computed together, on any number of devices: float sums depend on how
 # many there are, and the answer is to be the same to the bit.
 # A CPU's cache holds few.
 _PIECE, _PIECE_ON_CPU = 16, 4
 
+MapsFn = Callable[..., dict[str, jax.Array]]
+Batch = np.ndarray | tuple[np.ndarray, ...]
+
 
 class TopK(NamedTuple):
-    """The k images that excite each map of a layer most, strongest first.
+    """The k images that excite each channel of a layer most, strongest first.
 
-    An image counts once a map, with its strongest position; equal values stand in the
-    order of the images. Where there are fewer than k images: value -inf, image -1.
+    Every image counts once in a channel, with its strongest position. Images with equal
+    values stand in the order of the data set. Where there are fewer than k images, the
+    remaining entries have the value -inf and the image -1.
 
     Attributes:
       values: [C, K] float32, the activations.
@@ -52,16 +57,17 @@ def empty(channels: int, k: int) -> TopK:
 
 
 def of_batch(maps: jax.Array, images: jax.Array) -> TopK:
-    """Every image of a batch with its strongest position in each map.
+    """Every image of a batch with its strongest position in each channel.
 
     Args:
       maps: [N, H, W, C] or [N, D].
-      images: [N] int, each image's index in the data set; -1 for what is none.
+      images: [N] int, each image's index in the data set; -1 for an entry that only
+        fills up the batch.
     """
-    count, *places, channels = maps.shape
+    count, *size, channels = maps.shape
     flat = maps.astype(jnp.float32).reshape(count, -1, channels)
     values = jnp.where((images >= 0)[:, None], flat.max(axis=1), -jnp.inf)
-    at = jnp.unravel_index(flat.argmax(axis=1), tuple(places) if places else (1, 1))
+    at = jnp.unravel_index(flat.argmax(axis=1), tuple(size) if size else (1, 1))
     positions = jnp.stack(at, axis=-1).astype(jnp.int32)
     images = jnp.broadcast_to(images.astype(jnp.int32), (channels, count))
     return TopK(values.T, images, positions.swapaxes(0, 1))
@@ -83,8 +89,8 @@ class ScanState(NamedTuple):
     """How far a pass over a data set has come.
 
     Attributes:
-      best: of each layer.
-      seen: images.
+      best: the top k of each layer.
+      seen: how many images were read.
     """
 
     best: dict[str, TopK]
@@ -92,81 +98,126 @@ class ScanState(NamedTuple):
 
 
 def scan(
-    maps_fn: Callable[[jax.Array], dict[str, jax.Array]],
-    batches: Iterable[np.ndarray],
+    maps_fn: MapsFn,
+    batches: Iterable[Batch],
     *,
     k: int = 9,
     devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, TopK]:
-    """The k strongest images of every map, in one pass for all layers.
+    """The k strongest images of every channel, in one pass for all layers.
 
-    `maps_fn` is compiled once per function, as in `occlusion.sweep`.
+    `maps_fn` is compiled once for each shape of images. The weights that it closes over
+    are those it has when the pass begins.
 
     Args:
-      maps_fn: a batch [N, ...] to the maps of each layer, [N, H, W, C] or [N, D].
-      batches: of one size but for the last, in the data set's order.
-      k: how many.
-      devices: that share each batch; all local ones by default.
+      maps_fn: any JAX function of a batch [N, ...] to the maps of each layer,
+        {layer: [N, H, W, C] or [N, D]}.
+      batches: of images in the data set's order. No batch has more images than the
+        first. A batch may be a tuple of arrays [N, ...], which `maps_fn` then takes as
+        its arguments.
+      k: how many images are kept for each channel.
+      devices: those that share each batch; all local ones by default.
+
+    Returns:
+      The top k of each layer, by the names that `maps_fn` gives.
 
     Raises:
-      BadInput: no batches, or k below 1.
+      BadInput: there are no batches, one is larger than the first, k is below 1, or
+        `maps_fn` is refused by `model_functions.prepare`.
     """
-    passed = scan_states(maps_fn, batches, k=k, devices=devices)
-    last = collections.deque(passed, maxlen=1)
+    states = scan_states(maps_fn, batches, k=k, devices=devices)
+    last = collections.deque(states, maxlen=1)
     if not last:
         raise BadInput("batches: there are none, so no image is the strongest")
     return last[0].best
 
 
 def scan_states(
-    maps_fn: Callable[[jax.Array], dict[str, jax.Array]],
-    batches: Iterable[np.ndarray],
+    maps_fn: MapsFn,
+    batches: Iterable[Batch],
     *,
     k: int = 9,
     start: ScanState | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[ScanState]:
-    """`strongest`, batch by batch, to be kept and gone on from.
+    """`scan`, batch by batch: its states can be saved, and a pass resumed from one.
 
     Args:
-      maps_fn: as in `strongest`.
-      batches: as in `strongest`; those from image `start.seen` on.
-      k: how many.
+      maps_fn: as in `scan`.
+      batches: as in `scan`; those from image `start.seen` on.
+      k: how many images are kept for each channel.
       start: where an earlier pass ended; the beginning by default.
-      devices: as in `strongest`.
+      devices: as in `scan`.
 
     Yields:
-      How far it has come, after every batch; it holds until the next is asked for.
+      The state after every batch. Its arrays are valid until the next is asked for.
 
     Raises:
-      BadInput: k below 1, or `start` of other layers, maps or k.
+      BadInput: as in `scan`, or `start` has other layers, channels or k.
     """
     if k < 1:
         raise BadInput(f"k {k}: starts at 1")
     devices = tuple(devices or jax.local_devices())
-    best, seen, size = None, start.seen if start else 0, None
-    for batch in batches:
-        if size is None:
-            on_cpu = devices[0].platform == "cpu"
-            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, len(batch))
-            devices = devices[: -(-len(batch) // piece)]
-            size = -(-len(batch) // (piece * len(devices))) * piece * len(devices)
-        images = np.where(np.arange(size) < len(batch), seen + np.arange(size), -1)
-        seen += len(batch)
-        shape = piece, *batch.shape[1:]
-        read = closure.hoist(maps_fn, jax.ShapeDtypeStruct(shape, batch.dtype))
-        if best is None:
-            best = _first(read.result, k, start)
-            weights, best = parallel.place(
-                (read.weights, best), devices, PartitionSpec()
+    best, seen, programs = None, start.seen if start else 0, None
+    for number, batch in enumerate(batches):
+        batch = batch if isinstance(batch, tuple) else (batch,)
+        count = len(batch[0])
+        if programs is None:
+            first, on_cpu = count, devices[0].platform == "cpu"
+            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, count)
+            devices = devices[: -(-count // piece)]
+            size = -(-count // (piece * len(devices))) * piece * len(devices)
+            programs = _Programs(maps_fn, piece, devices)
+        if count > first:
+            raise BadInput(
+                f"batches: batch {number} has {count} images, the first has {first}; "
+                "give none that is larger than the first"
             )
+        apply, weights, result = programs.of(batch)
+        if best is None:
+            best = parallel.place(_first(result, k, start), devices, PartitionSpec())
         # A batch that is short is filled up, so that it compiles nothing new.
-        pieces = size // piece, piece
-        given = [parallel.send(each, pieces, devices) for each in (batch, images)]
+        images = np.where(np.arange(size) < count, seen + np.arange(size), -1)
+        seen += count
+        given = [
+            parallel.send(each, (size // piece, piece), devices)
+            for each in (*batch, images)
+        ]
         # While a batch is computed the next is read and sent, and no more than that.
         jax.block_until_ready(best)
-        best = _absorb(weights, best, *given, apply=read.apply, k=k, devices=devices)
+        best = _absorb(weights, best, *given, apply=apply, k=k, devices=devices)
         yield ScanState(best, seen)
+
+
+class _Programs:
+    """`maps_fn`, prepared for each shape of batches once in a pass."""
+
+    def __init__(self, maps_fn: MapsFn, piece: int, devices):
+        self._maps_fn, self._piece, self._devices = maps_fn, piece, devices
+        self._known, self._placed = {}, {}
+
+    def of(self, batch: tuple[np.ndarray, ...]):
+        """The function of weights and a batch, its weights, its result's shapes."""
+        key = tuple((each.shape[1:], each.dtype) for each in batch)
+        if key not in self._known:
+            program = model_functions.prepare_arguments(
+                self._maps_fn,
+                *(jax.ShapeDtypeStruct((self._piece, *s), dtype) for s, dtype in key),
+            )
+            if not isinstance(program.result, dict):
+                found = type(program.result).__name__
+                raise BadInput(f"maps_fn gives a {found}: return {{layer: maps}}")
+            weights = [self._place(each) for each in program.weights]
+            self._known[key] = program.apply, weights, program.result
+        return self._known[key]
+
+    def _place(self, array: jax.Array) -> jax.Array:
+        """The array on the devices: once, however many shapes of images there are."""
+        if id(array) not in self._placed:
+            placed = parallel.place(array, self._devices, PartitionSpec())
+            # The array itself is kept, so that no other has its id.
+            self._placed[id(array)] = array, placed
+        return self._placed[id(array)][1]
 
 
 def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
@@ -179,29 +230,41 @@ def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
         for best in (fresh, start.best)
     )
     if shapes != given:
-        raise BadInput(f"start: is a pass for {given} (maps, k), this one for {shapes}")
+        raise BadInput(
+            f"start: is a pass for {given} (channels, k), this one for {shapes}"
+        )
     return jax.tree.map(jnp.asarray, start.best)
 
 
 @functools.partial(
     xla.jit, static_argnames=("apply", "k", "devices"), donate_argnames="best"
 )
-def _absorb(weights, best, batch, images, *, apply, k: int, devices):
-    """`best`, and the strongest of the pieces [P, B, ...] of a batch."""
+def _absorb(weights, best, *batch, apply, k: int, devices):
+    """`best`, merged with the top k of a batch.
+
+    Args:
+      weights: of `apply`.
+      best: the top k so far, by layer.
+      *batch: what `apply` takes, [P, B, ...] each, and last the images' indices [P, B]:
+        P pieces of B images.
+      apply: (weights, *arguments) -> maps.
+      k: how many are kept.
+      devices: those that share the pieces.
+    """
 
     def of_piece(best, piece):
-        pixels, numbers = piece
-        maps = apply(weights, pixels)
-        found = {name: of_batch(maps[name], numbers) for name in best}
+        *arguments, indices = piece
+        maps = apply(weights, *arguments)
+        found = {name: of_batch(maps[name], indices) for name in best}
         return merge_all(best, found), None
 
-    def of_pieces(batch, images):
+    def of_pieces(*batch):
         fresh = {name: empty(len(each.values), k) for name, each in best.items()}
-        return lax.scan(of_piece, fresh, (batch, images))[0]
+        return lax.scan(of_piece, fresh, batch)[0]
 
-    def of_devices(batch, images):
-        everyones = lax.all_gather(of_pieces(batch, images), "devices")
-        shares = [jax.tree.map(lambda x, i=i: x[i], everyones) for i in range(count)]
+    def of_devices(*batch):
+        gathered = lax.all_gather(of_pieces(*batch), "devices")
+        shares = [jax.tree.map(lambda x, i=i: x[i], gathered) for i in range(count)]
         return functools.reduce(merge_all, shares)
 
     def merge_all(one, other):
@@ -209,12 +272,11 @@ def _absorb(weights, best, batch, images, *, apply, k: int, devices):
 
     count, work = len(devices), of_pieces
     if count > 1:
-        spec = PartitionSpec("devices")
         work = jax.shard_map(
             of_devices,
             mesh=parallel.mesh(devices),
-            in_specs=(spec, spec),
+            in_specs=(PartitionSpec("devices"),) * len(batch),
             out_specs=PartitionSpec(),
             check_vma=False,
         )
-    return merge_all(best, work(batch, images))
+    return merge_all(best, work(*batch))

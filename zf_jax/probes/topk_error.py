@@ -1,4 +1,4 @@
-"""How often a net is wrong: top-1 and top-5 errors, over crops and nets (Table 2)."""
+"""Top-1 and top-5 errors, averaged over crops and nets (Table 2)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,16 @@ from zf_jax.probes import model_functions
 
 
 def make_probabilities(logits_fn: model_functions.ModelFn) -> model_functions.ModelFn:
-    """The classes' probabilities in every crop of an image.
+    """Makes a function that gives the classes' probabilities in every crop.
 
-    Crop after crop, so that all need no more memory than one.
+    Crops are computed one after the other, so that they need no more memory than one.
 
     Args:
       logits_fn: any JAX function of images [N, H, W, C] to logits [N, L].
 
     Returns:
       A function of crops [N, V, H, W, C], V of each image, to probabilities
-      [N, V, L] float32 that sum to 1 over the classes; for `sharded.over`.
+      [N, V, L] float32 that sum to 1 over the classes; for `batched.over`.
     """
 
     def probabilities(crops: jax.Array) -> jax.Array:
@@ -31,12 +31,13 @@ def make_probabilities(logits_fn: model_functions.ModelFn) -> model_functions.Mo
 
 
 def ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The place of each label among the classes, from 0, the most probable.
+    """The rank of each label among the classes; 0 is the most probable.
 
-    Classes as probable as the label come before it: a tie is no success, nor is NaN.
+    Classes as probable as the label come before it: a tie counts as an error, and so
+    does NaN.
 
     Args:
-      probabilities: [..., N, L], averaged over crops and nets as one likes.
+      probabilities: [..., N, L], averaged over crops and nets as needed.
       labels: [N] int.
 
     Returns:

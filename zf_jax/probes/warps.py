@@ -1,8 +1,8 @@
 """Translation, scale and rotation of images (fig. 5), resampled in JAX.
 
-A warp is a matrix [2, 3]: for a place (row, column) in the result, in pixels from the
-centre, where in the image it is taken from, M[:, :2] @ place + M[:, 2]. Amounts may be
-arrays: [A] gives [A, 2, 3].
+A warp is a matrix M [2, 3]. The result's pixel at p = (row, column), counted from the
+centre, is taken from M[:, :2] @ p + M[:, 2] in the image. The functions that make one
+take arrays too: [A] amounts give [A, 2, 3].
 """
 
 from typing import Literal
@@ -19,21 +19,21 @@ _MODES = {"mean": "constant", "edge": "nearest"}
 
 
 def translate(rows: jax.Array | float) -> jax.Array:
-    """Down by so many pixels, which need not be whole; negative: up."""
+    """Moves images down by `rows` pixels, which need not be whole; negative: up."""
     rows = jnp.asarray(rows, jnp.float32)
     none, one = jnp.zeros_like(rows), jnp.ones_like(rows)
     return _matrix((one, none, -rows), (none, one, none))
 
 
 def scale(ratio: jax.Array | float) -> jax.Array:
-    """As many times as large; nothing is smoothed, so that ratios below 1 alias."""
+    """Enlarges images by `ratio`; nothing is smoothed, so ratios below 1 alias."""
     inverse = 1 / jnp.asarray(ratio, jnp.float32)
     none = jnp.zeros_like(inverse)
     return _matrix((inverse, none, none), (none, inverse, none))
 
 
 def rotate(degrees: jax.Array | float) -> jax.Array:
-    """Counterclockwise; quarter turns, 360 degrees among them, are exact."""
+    """Rotates images counterclockwise; multiples of 90 degrees are exact."""
     degrees = jnp.asarray(degrees, jnp.float32)
     quarters = jnp.round(degrees / 90)
     rest = jnp.deg2rad(degrees - 90 * quarters)
@@ -52,10 +52,11 @@ def _matrix(*rows) -> jax.Array:
 
 
 def apply(images: jax.Array, warp: jax.Array, border: Border = "mean") -> jax.Array:
-    """Images, warped about their centre by bilinear interpolation.
+    """Warps images about their centre by bilinear interpolation.
 
-    Whole pixels of translation and quarter turns of squares move pixels as they are.
-    What lies a fraction of a pixel between the border and beyond is a mixture of both.
+    Translations by whole pixels, and rotations of square images by multiples of 90
+    degrees, are exact. A pixel that is taken from less than a pixel beyond the border
+    mixes the border with what lies beyond.
 
     Args:
       images: [N, H, W, C] float, as `convnet.prepare` makes them.
@@ -68,7 +69,7 @@ def apply(images: jax.Array, warp: jax.Array, border: Border = "mean") -> jax.Ar
       [N, H, W, C], of the images' dtype.
 
     Raises:
-      BadInput: another border.
+      BadInput: an unknown border.
     """
     if border not in _MODES:
         raise BadInput(f"border {border!r}: there are {', '.join(_MODES)}")
@@ -78,14 +79,14 @@ def apply(images: jax.Array, warp: jax.Array, border: Border = "mean") -> jax.Ar
         indexing="ij",
     )
     # Not as a product of matrices: accelerators round the factors of those.
-    places = [
+    positions = [
         warp[axis, 0] * row + warp[axis, 1] * column + warp[axis, 2] + middle[axis]
         for axis in (0, 1)
     ]
 
-    def resample(colour):
-        return ndimage.map_coordinates(colour, places, order=1, mode=_MODES[border])
+    def resample(channel):
+        return ndimage.map_coordinates(channel, positions, order=1, mode=_MODES[border])
 
-    # One colour of one image; the places are those of all.
+    # One channel of one image; all share the positions.
     resample = jax.vmap(jax.vmap(resample, in_axes=-1, out_axes=-1))
     return resample(images).astype(images.dtype)

@@ -1,0 +1,92 @@
+"""Padded images: the maps and the top k are those of every image by itself."""
+
+import jax
+import numpy as np
+import pytest
+
+from zf_jax import convnet
+from zf_jax.errors import BadInput
+from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
+from zf_jax.probes import padded_images, topk
+from zf_jax.spec import Input, Spec
+
+# Strides, paddings on any side, pools that overlap and reach beyond the border, and
+# LRN before and after a pool.
+NET = Spec(
+    "padded",
+    Input(20, mean=(10.0, 20.0, 30.0)),
+    (
+        Layer("a", (Conv(4, 5, 2, 2), Relu(), Pool(3, 2, ((0, 1), (1, 0))), LRN())),
+        Layer("b", (Conv(6, (2, 3), 1, ((1, 0), (0, 2))), Relu(), LRN(), Pool(2, 1))),
+        Layer("c", (Conv(5, 3, 1, 1), Relu())),
+    ),
+)
+SIZES = [(23, 31), (17, 40), (33, 20)]
+
+
+@pytest.fixture(scope="module")
+def params():
+    model = convnet.ConvNet(NET, kernel_init=jax.nn.initializers.he_normal())
+    variables = model.init(jax.random.key(0), np.zeros((1, 20, 20, 3), np.float32))
+    # Biases that a filter of padding alone would show.
+    key = jax.random.key(1)
+    return jax.tree.map(
+        lambda x: jax.random.normal(key, x.shape) if x.ndim == 1 else x,
+        variables["params"],
+    )
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (1, *size, 3), np.uint8) for size in SIZES]
+
+
+def test_maps_are_those_of_each_image(params, pixels):
+    for image in pixels:
+        padded, sizes = padded_images.pad(image, 16)
+        assert padded.shape[1] % 16 == padded.shape[2] % 16 == 0
+        # Anything may stand in the padding.
+        outside = np.ones(padded.shape, bool)
+        outside[:, : image.shape[1], : image.shape[2]] = False
+        padded = np.where(outside, np.uint8(200), padded)
+        prepared = convnet.prepare(padded, NET.input)
+        found = padded_images.maps(NET, params, prepared, sizes)
+        given = convnet.prepare(image, NET.input)
+        want = convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
+        for name, each in want.items():
+            rows, columns = each.shape[1:3]
+            got = np.array(found[name])
+            np.testing.assert_allclose(
+                got[:, :rows, :columns], each, atol=1e-6 * np.abs(each).max()
+            )
+            got[:, :rows, :columns] = -np.inf
+            assert (got == -np.inf).all()
+
+
+def test_top_k_with_one_program_for_sizes_alike(params, pixels, compilations):
+    def maps_fn(pixels, sizes):
+        prepared = convnet.prepare(pixels, NET.input)
+        return padded_images.maps(NET, params, prepared, sizes)
+
+    def alone(pixels):
+        given = convnet.prepare(pixels, NET.input)
+        return convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
+
+    want = topk.scan(alone, pixels, k=3)
+    padded = [padded_images.pad(each) for each in pixels]
+    topk.scan(maps_fn, padded[:1], k=3)
+    with compilations() as compiled:
+        found = topk.scan(maps_fn, padded, k=3)
+    assert compiled == []
+    for name, each in want.items():
+        np.testing.assert_array_equal(found[name].images, each.images)
+        np.testing.assert_array_equal(found[name].positions, each.positions)
+        np.testing.assert_allclose(found[name].values, each.values, rtol=1e-5)
+
+
+def test_a_dense_layer_takes_one_size():
+    layers = (*NET.layers, Layer("d", (Flatten(), Dense(3))))
+    net = Spec("dense", NET.input, layers)
+    with pytest.raises(BadInput, match="d of dense is dense"):
+        padded_images.valid_mask(net, np.int32([[20, 20]]), (64, 64))
