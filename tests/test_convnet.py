@@ -335,3 +335,19 @@ def test_prepare():
     # One image is as good as a batch. Dark uint8 pixels do not wrap around.
     dark = convnet.prepare(jnp.zeros((1, 1, 3), jnp.uint8), given)
     assert dark.tolist() == [[[-50, -25, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\): give \[..., 3\]"),
+        (np.zeros((8, 8), np.uint8), r"\(8, 8\): give"),
+        (np.zeros((3, 8, 8), np.uint8), r"\(3, 8, 8\): give .* channels last"),
+        (np.zeros((8, 8, 3), complex), "images of complex128: give pixels"),
+        (np.zeros((8, 8, 3), str), "images of <U1: give pixels"),
+    ],
+)
+def test_prepare_refuses(pixels, message):
+    with pytest.raises(BadInput, match=message) as error:
+        convnet.prepare(pixels, Input(8, mean=(1.0, 2.0, 3.0)))
+    assert "\n" not in str(error.value)

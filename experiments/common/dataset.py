@@ -55,7 +55,10 @@ class Dataset:
       name: of the data set and the split.
       labels: names of the classes.
       title: for captions.
+      sizes_differ: false, as all images are cropped to one size.
     """
+
+    sizes_differ = False
 
     def __init__(self, config: ImageSourceConfig, loaded: LoadedModel):
         """Opens the split.
@@ -192,6 +195,11 @@ class ImageFiles:
         """Tells these images, as they are now, from others."""
         files = [(str(path), path.stat().st_mtime_ns) for path in self.paths]
         return repr((files, self._loaded.resize, self._loaded.crop))
+
+    @property
+    def sizes_differ(self) -> bool:
+        """Whether the images have sizes of their own, as the net takes any."""
+        return self._loaded.crop is None
 
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
         """[1, H, W, C] uint8, in order from `start`: images may differ in size."""

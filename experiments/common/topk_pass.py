@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from zf_jax import cli, convnet, io, spec
-from zf_jax.probes import topk
+from zf_jax.probes import padded_images, topk
 
 # Seconds between two saves.
 _SAVE_EVERY = 30.0
@@ -23,6 +23,7 @@ class Images(Protocol):
     """What a pass goes through, as `experiments.common.dataset` has it."""
 
     key: str
+    sizes_differ: bool
 
     def __len__(self) -> int:
         """How many images."""
@@ -55,9 +56,12 @@ def scan(
     """
     network = convnet.ConvNet(net)
 
-    def read_maps(pixels):
+    def read_maps(pixels, sizes=None):
         prepared = convnet.prepare(pixels, net.input)
-        maps = network.apply({"params": params}, prepared)[1].maps
+        if sizes is None:
+            maps = network.apply({"params": params}, prepared)[1].maps
+        else:
+            maps = padded_images.maps(net, params, prepared, sizes)
         return {layer: maps[layer] for layer in layers}
 
     key = fingerprint(net, params, data.key, tuple(layers), k)
@@ -70,6 +74,8 @@ def scan(
     try:
         with bar:
             batches = data.batches(start=seen)
+            if data.sizes_differ:
+                batches = map(padded_images.pad, batches)
             for state in topk.scan_states(read_maps, batches, k=k, start=begin):
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:

@@ -18,6 +18,7 @@ class Images:
     """Random pixels, and which of them were looked at."""
 
     key = "some images"
+    sizes_differ = False
 
     def __init__(self, net, stop=None):
         self._pixels = np.random.default_rng(0).integers(

@@ -97,3 +97,9 @@ def test_nothing_of_nothing():
 def test_a_function_that_drops_the_images_is_refused():
     with pytest.raises(BadInput, match="axis of images"):
         list(batched.over(lambda images: images.sum(), batches()))
+
+
+@pytest.mark.parametrize("later", [IMAGES[:5], IMAGES[:3, :1]])
+def test_a_later_batch_of_another_shape_is_refused(later):
+    with pytest.raises(BadInput, match=r"batches: batch 1 has shape .*, the first \(4"):
+        list(batched.over(make_read(), [IMAGES[:4], later]))

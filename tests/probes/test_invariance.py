@@ -157,7 +157,7 @@ def alone(images):
 
 WRONG = {
     "no batches": (read, [], MOVES, "there are none"),
-    "a matrix": (read, batches(5), MOVES[0], r"moves of shape \(2, 3\)"),
+    "a matrix": (read, batches(5), MOVES[0], r"matrices of shape \(2, 3\)"),
     "a scale of 0": (read, batches(5), warps.scale([0.0]), "finite"),
     "sizes": (
         read,

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from zf_jax.errors import BadInput
-from zf_jax.probes import model_functions, occlusion
+from zf_jax.probes import batched, model_functions, occlusion, topk
 
 SHAPE = (9, 8, 3)
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_traced(read, call):
         ),
         (lambda images: {}, "model_fn gives nothing"),
         (lambda images: None, "model_fn gives nothing"),
-        ([1, 2], "a list cannot be kept track of"),
+        ([1, 2], "model_fn is a list"),
     ],
 )
 def test_what_is_no_reading(read, message):
@@ -156,17 +156,77 @@ def test_what_mixes_is_found_once(monkeypatch):
 
     def read(images):
         calls.append(len(images))
-        return total(images)
+        # A program of its own: what no other test has asked for.
+        return 1.375 * total(images)
 
     sweep(read)
-    first = len(calls)
     sweep(read, pictures(*SHAPE, seed=1))
-    assert 2 in calls
-    assert len(calls) == first
-    # Another shape is another function, as far as that goes.
+    assert calls.count(2) == 1
+    # Another shape is another program.
     one = model_functions.prepare(read, 1, (5, 5, 3), jnp.float32)
     model_functions.check_independent(read, one, pictures(5, 5, 3))
-    assert calls[first:].count(2) == 1
+    assert calls.count(2) == 2
+
+
+class _Changing(nnx.Module):
+    def __init__(self):
+        self.head = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+        self.scale = 1.0
+
+    def __call__(self, images):
+        return self.scale * jax.nn.relu(self.head(images)).mean(axis=(1, 2))
+
+
+def _double_weights(model):
+    model.head.kernel[...] = 2 * model.head.kernel[...] + 1
+
+
+def _change_number(model):
+    model.scale = 3.0
+
+
+@pytest.mark.parametrize("change", [_double_weights, _change_number])
+def test_a_model_changed_in_place_gives_its_new_outputs(change, compilations):
+    model, image = _Changing(), pictures(*SHAPE)
+    probes = {
+        "sweep": lambda: sweep(model, image),
+        "topk": lambda: topk.scan(lambda x: {"y": model(x)}, [image[None]])["y"].values,
+        "over": lambda: next(iter(batched.over(model, [image[None]]))),
+    }
+    for probe in probes.values():
+        probe()
+    change(model)
+    with compilations() as compiled:
+        found = {name: probe() for name, probe in probes.items()}
+    if change is _double_weights:
+        assert compiled == []
+    # A model that was never seen before.
+    fresh = _Changing()
+    change(fresh)
+    np.testing.assert_allclose(found["sweep"], sweep(fresh, image), atol=1e-6)
+    want = fresh(image[None])
+    np.testing.assert_allclose(found["over"], want, atol=1e-6)
+    np.testing.assert_allclose(found["topk"][:, 0], want[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((24, 24), np.float32), r"\(24, 24\): give \[H, W, C\]"),
+        (np.zeros((3, 24, 24), np.float32), r"\(3, 24, 24\): the channels come last"),
+        (np.zeros((24, 24, 4), np.float32), r"fails on float32\[1, 24, 24, 4\]"),
+        (np.zeros((24, 24, 3), np.uint8), "image of uint8: give floats"),
+    ],
+)
+def test_images_that_the_model_does_not_take(image, message):
+    with pytest.raises(BadInput, match=message) as error:
+        occlusion.sweep(_Changing(), image, side=8, stride=8)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sweep_is_not_for_jit():
+    with pytest.raises(BadInput, match=r"image is traced: call this outside"):
+        jax.jit(lambda image: occlusion.sweep(total, image, side=4))(pictures(*SHAPE))
 
 
 @pytest.mark.parametrize("method", ["incremental", "full"])

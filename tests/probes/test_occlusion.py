@@ -182,10 +182,8 @@ def test_results_keep_the_reads_structure_and_dtypes():
     assert (half.dtype, label.dtype) == (jnp.bfloat16, jnp.int32)
 
 
-@pytest.mark.parametrize("jitted", [False, True])
-def test_a_second_call_compiles_nothing(jitted, compilations):
+def test_a_second_call_compiles_nothing(compilations):
     read = make_read((9, 8, 3))
-    read = jax.jit(read) if jitted else read
     images = [jnp.asarray(pictures(9, 8, 3, seed=i)) for i in range(3)]
     fills = [jnp.float32(0.0), jnp.float32(1.0), jnp.float32(2.0)]
     with compilations() as first:

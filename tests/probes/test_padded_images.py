@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from zf_jax import convnet
+from zf_jax import convnet, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
 from zf_jax.probes import padded_images, topk
@@ -27,7 +27,9 @@ SIZES = [(23, 31), (17, 40), (33, 20)]
 @pytest.fixture(scope="module")
 def params():
     model = convnet.ConvNet(NET, kernel_init=jax.nn.initializers.he_normal())
-    variables = model.init(jax.random.key(0), np.zeros((1, 20, 20, 3), np.float32))
+    variables = xla.jit(model.init)(
+        jax.random.key(0), np.zeros((1, 20, 20, 3), np.float32)
+    )
     # Biases that a filter of padding alone would show.
     key = jax.random.key(1)
     return jax.tree.map(
@@ -43,18 +45,26 @@ def pixels():
 
 
 def test_maps_are_those_of_each_image(params, pixels):
+    @xla.jit
+    def padded_maps(pixels, sizes):
+        return padded_images.maps(
+            NET, params, convnet.prepare(pixels, NET.input), sizes
+        )
+
+    @xla.jit
+    def own_maps(pixels):
+        given = convnet.prepare(pixels, NET.input)
+        return convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
+
     for image in pixels:
-        padded, sizes = padded_images.pad(image, 16)
-        assert padded.shape[1] % 16 == padded.shape[2] % 16 == 0
+        padded, sizes = padded_images.pad(image, 48)
+        assert padded.shape == (1, 48, 48, 3)
         # Anything may stand in the padding.
         outside = np.ones(padded.shape, bool)
         outside[:, : image.shape[1], : image.shape[2]] = False
         padded = np.where(outside, np.uint8(200), padded)
-        prepared = convnet.prepare(padded, NET.input)
-        found = padded_images.maps(NET, params, prepared, sizes)
-        given = convnet.prepare(image, NET.input)
-        want = convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
-        for name, each in want.items():
+        found = padded_maps(padded, sizes)
+        for name, each in own_maps(image).items():
             rows, columns = each.shape[1:3]
             got = np.array(found[name])
             np.testing.assert_allclose(

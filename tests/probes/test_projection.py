@@ -603,6 +603,11 @@ def test_an_image_is_run_up_once_from_any_thread():
     assert runs == ["image"]
 
 
+def test_a_later_batch_that_is_larger_is_refused(read_maps):
+    with pytest.raises(BadInput, match="batch 1 has 5 images, the first has 4"):
+        topk.scan(read_maps, [pictures(4), pictures(5)])
+
+
 def test_pages_compile_once(trunk, compilations):
     params, images = trunk
     best = {"c": everywhere(TRUNK, "c")}

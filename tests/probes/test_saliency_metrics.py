@@ -68,7 +68,7 @@ def test_maps_that_are_none(regions):
         with pytest.raises(BadInput, match=r"maps of shape \(2, 12, 10\)"):
             score(maps[:2], regions)
         maps[1, 2, 3] = np.nan
-        with pytest.raises(BadInput, match="no numbers"):
+        with pytest.raises(BadInput, match="are NaN"):
             score(maps, regions)
         maps[:] = 0
 

@@ -76,6 +76,10 @@ def prepare_arguments(
 
 
 def _trace(model_fn, examples) -> closure.Hoisted:
+    if not callable(model_fn):
+        raise BadInput(
+            f"model_fn is a {type(model_fn).__name__}: give a JAX function of images"
+        )
     try:
         return closure.hoist(model_fn, *examples)
     except BadInput:
