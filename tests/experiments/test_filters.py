@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -9,36 +10,24 @@ import onnx
 import pytest
 from PIL import Image
 
-from tests.experiments.commands import SMALL, assert_one_line, assert_png, command
-from tests.test_commands_onnx import trunk
+from experiments.common import comparison, model
+from experiments.common.comparison import ComparisonConfig
+from experiments.common.model import ModelConfig
+from experiments.filters import first_layer
+from tests.experiments.commands import (
+    SMALL,
+    assert_one_line,
+    assert_png,
+    command,
+    train,
+)
+from tests.experiments.test_onnx import trunk
 from zf_jax import convnet, spec
 from zf_jax.data import batches, sources
+from zf_jax.errors import BadInput
 from zf_jax.layers import Conv, Dense, Flatten, Layer, Relu
 from zf_jax.probes import filters
 from zf_jax.training import checkpoint
-
-
-def train(data, folder, *more, net="small"):
-    ran = command(
-        "launch.train",
-        f"--spec={net}",
-        "--batch_size=16",
-        "--learning_rate=0.02",
-        "--init=he",
-        "--dataset=creatures/64",
-        f"--data_dir={data}",
-        f"--workdir={folder}",
-        *more,
-    )
-    assert ran.code == 0, ran.err
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, creatures_dir):
-    """A workdir that keeps epochs 1, 2 and 3, six steps each."""
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    return train(creatures_dir, folder, "--epochs=3", "--keep=1")
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +58,12 @@ def dead(monkeypatch):
 
 
 def compare(run, data, *more):
-    given = (f"--checkpoint={run}", f"--data_dir={data}", "--batch_size=32")
+    given = (f"--checkpoint={run}", f"--data_dir={data}", "--split=validation[:20]")
     return command("experiments.filters", *given, *more)
 
 
 def test_two_nets(run, coarse, creatures_dir, tmp_path):
-    given = (f"--beside={coarse}", f"--out={tmp_path}", "--maps=3")
+    given = (f"--compare_with={coarse}", f"--out={tmp_path}", "--maps=3")
     ran = compare(run, creatures_dir, *given)
     assert ran.code == 0, ran.err
     names = ["filters.png", "filters.json", "layer5-small.png", "layer5-coarse.png"]
@@ -87,7 +76,7 @@ def test_two_nets(run, coarse, creatures_dir, tmp_path):
     for name, folder, stride in (("small", run, 2), ("coarse", coarse, 4)):
         kernel = checkpoint.load(folder).params["layer1"]["kernel"]
         # The paper's limit, section 3.
-        want = filters.summary(kernel, stride, 0.1) | {"images": 50}
+        want = filters.summary(kernel, stride, 0.1) | {"images": 20}
         assert {key: found[name][key] for key in want} == pytest.approx(want)
         assert f"{found[name]['energy: aliased']:.3g}" in ran.out
     assert found["small"]["filters"] == 6
@@ -115,7 +104,7 @@ def test_dead_filters(run, dead, creatures_dir, tmp_path):
     # Anew by the net itself, over all images at once.
     params = checkpoint.load(run).params
     source = sources.open_split("creatures/64", "train[:30]", data_dir=creatures_dir)
-    resize = checkpoint.load(run).about.resize
+    resize = checkpoint.load(run).metadata.resize
     cut = {"size": (32, 32), "resize": resize, "batch_size": 30}
     (batch,) = batches.evaluation(source, **cut)
     prepared = convnet.prepare(batch.images, SMALL.input)
@@ -125,38 +114,35 @@ def test_dead_filters(run, dead, creatures_dir, tmp_path):
     assert found["silent"] == silent.sum()
 
 
-def test_a_step_beside_the_newest(run, creatures_dir, tmp_path):
-    given = ("--step=12", f"--beside={run}", f"--out={tmp_path}", "--maps=2")
-    ran = compare(run, creatures_dir, *given)
-    assert ran.code == 0, ran.err
-    found = json.loads((tmp_path / "filters.json").read_text())
-    assert list(found) == ["small, step 12", "small"]
+def test_a_step_beside_the_newest(run):
+    first = ModelConfig(checkpoint=run, step=18)
+    found = comparison.load(ComparisonConfig(run), first)
+    assert list(found) == ["small, step 18", "small"]
 
 
 def test_nets_of_one_layer(run, creatures_dir, tmp_path):
-    given = ("--last=layer1", f"--out={tmp_path}", "--maps=2")
+    given = ("--upto=layer1", f"--out={tmp_path}", "--maps=2")
     ran = compare(run, creatures_dir, *given)
     assert ran.code == 0, ran.err
     assert ran.written[2].name == "layer1-small.png"
 
 
-def test_runs_of_one_name(run, creatures_dir, tmp_path):
-    other = shutil.copytree(run, tmp_path / "mine" / "small")
-    given = (f"--beside={other}", f"--out={tmp_path / 'out'}", "--maps=2")
-    ran = compare(run, creatures_dir, *given)
-    assert ran.code == 0, ran.err
-    found = json.loads((tmp_path / "out" / "filters.json").read_text())
-    assert list(found) == [f"{run.parent.name}/small", "mine/small"]
+def test_runs_of_one_name(run, tmp_path):
+    """They are told apart by their folders, as far up as it takes."""
 
+    def names(other):
+        shutil.copytree(run, other)
+        config = ComparisonConfig(other)
+        return list(comparison.load(config, ModelConfig(checkpoint=run)))
 
-def test_runs_of_one_name_in_folders_of_one_name(run, creatures_dir, tmp_path):
-    other = shutil.copytree(run, tmp_path / run.parent.name / "small")
-    given = (f"--beside={other}", f"--out={tmp_path / 'out'}", "--maps=2")
-    ran = compare(run, creatures_dir, *given)
-    assert ran.code == 0, ran.err
-    found = json.loads((tmp_path / "out" / "filters.json").read_text())
+    assert names(tmp_path / "mine" / "small") == [
+        f"{run.parent.name}/small",
+        "mine/small",
+    ]
     folders = run.parent.parent.name, tmp_path.name
-    assert list(found) == [f"{each}/{run.parent.name}/small" for each in folders]
+    assert names(tmp_path / run.parent.name / "small") == [
+        f"{each}/{run.parent.name}/small" for each in folders
+    ]
 
 
 def test_refuses_two_nets_of_different_data(
@@ -169,7 +155,7 @@ def test_refuses_two_nets_of_different_data(
         restored = load(folder, *given)
         if str(folder) != str(coarse):
             return restored
-        return restored._replace(about=restored.about._replace(dataset="other"))
+        return restored._replace(metadata=restored.metadata._replace(dataset="other"))
 
     def open_split(name, *given, **more):
         source = opened("creatures/64", *given, **more)
@@ -177,12 +163,9 @@ def test_refuses_two_nets_of_different_data(
 
     monkeypatch.setattr(checkpoint, "load", learned)
     monkeypatch.setattr(sources, "open_split", open_split)
-    beside = f"--beside={coarse}"
-    culprit = "of other, validation for coarse; give one --dataset for both"
-    refused(run, creatures_dir, tmp_path, culprit, beside)
-    out, data = f"--out={tmp_path / 'one'}", "--dataset=creatures/64"
-    ran = compare(run, creatures_dir, beside, out, data, "--maps=2")
-    assert ran.code == 0, ran.err
+    ran = compare(run, creatures_dir, f"--compare_with={coarse}", f"--out={tmp_path}")
+    assert_one_line(ran, "[:20] for coarse; give one --dataset for both")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_net_from_elsewhere(run, tmp_path):
@@ -199,68 +182,42 @@ def test_a_net_from_elsewhere(run, tmp_path):
         "--maps=2",
         f"--out={tmp_path / 'out'}",
     )
-    assert_one_line(command(*given), "--beside: give the training run")
+    assert_one_line(command(*given), "--compare_with: give the training run")
     assert not (tmp_path / "out").exists()
-    ran = command(*given, f"--beside={run}")
+    ran = command(*given, f"--compare_with={run}")
     assert ran.code == 0, ran.err
     names = [path.name for path in ran.written[2:]]
     assert names[0].startswith("conv2-trunk")
     assert names[1] == "layer5-small.png"
 
 
-def refused(run, data, tmp_path, culprit, *more):
-    ran = compare(run, data, f"--out={tmp_path / 'out'}", *more)
-    assert_one_line(ran, culprit)
-    assert not (tmp_path / "out").exists()
+def refused(culprit, run, other=None, **first):
+    with pytest.raises(BadInput, match=culprit):
+        comparison.load(ComparisonConfig(other), ModelConfig(checkpoint=run, **first))
 
 
-@pytest.mark.parametrize(
-    ("given", "culprit"),
-    [
-        ("--beside=nowhere", "nowhere: no such folder"),
-        ("--checkpoint=nowhere", "nowhere: no such folder"),
-        ("--layers=layer2", "'layer2': small has layer1, layer5"),
-        ("--layers=layer5,layer9", "'layer9'"),
-        ("--maps=99,", "--maps=99"),
-        ("--step=6", "small keeps no earlier epoch"),
-        ("--dataset=creature/64", "'creature/64'"),
-    ],
-)
-def test_refuses(run, creatures_dir, tmp_path, given, culprit):
-    refused(run, creatures_dir, tmp_path, culprit, given)
-
-
-def test_refuses_the_net_itself(run, creatures_dir, tmp_path):
-    culprit = "is --checkpoint itself"
-    refused(run, creatures_dir, tmp_path, culprit, f"--beside={run}")
+def test_refuses_what_is_no_second_net(run, coarse):
+    refused("nowhere: no such folder", run, pathlib.Path("nowhere"))
+    refused("is --checkpoint itself", run, run)
     # By another path, and by the newest step's number.
-    again = f"--beside={run.parent}"
-    refused(run, creatures_dir, tmp_path, culprit, again, "--step=18")
+    refused("is --checkpoint itself", run, run.parent, step=24)
+    refused("small keeps no earlier epoch", run, step=6)
+    refused("--compare_with: give another run; coarse keeps no earlier", coarse)
 
 
-def test_refuses_a_run_of_one_epoch(coarse, creatures_dir, tmp_path):
-    culprit = "--beside: give another run; coarse keeps no earlier epoch"
-    refused(coarse, creatures_dir, tmp_path, culprit)
+def test_refuses_first_layers_that_do_not_filter_pixels(run):
+    loaded = model.from_run(run)
+    dense = (Layer("layer1", (Flatten(), Dense(12), Relu())), SMALL.layers[-1])
+    net = spec.Spec("dense", SMALL.input, dense)
+    with pytest.raises(BadInput, match="flat: layer1 is dense; give nets whose first"):
+        first_layer("flat", loaded._replace(net=net))
+    kernel = loaded.params["layer1"]["kernel"][:, :, :2]
+    params = loaded.params | {"layer1": {"kernel": kernel}}
+    with pytest.raises(BadInput, match="small: the filters of layer1 see 2 channels"):
+        first_layer("small", loaded._replace(params=params))
 
 
-def test_refuses_a_first_layer_that_is_dense(run, creatures_dir, tmp_path, monkeypatch):
-    layers = (Layer("layer1", (Flatten(), Dense(12), Relu())), SMALL.layers[-1])
-    monkeypatch.setitem(spec.NETS, "dense", spec.Spec("dense", SMALL.input, layers))
-    folder = train(creatures_dir, tmp_path / "flat", "--epochs=1", net="dense")
-    culprit = "flat: layer1 is dense; give nets whose first layer filters"
-    refused(run, creatures_dir, tmp_path, culprit, f"--beside={folder}")
-
-
-def test_refuses_other_colours(run, creatures_dir, tmp_path, monkeypatch):
-    # The same checkpoint, said to be of a net for grey images.
-    load = checkpoint.load
-
-    def grey(*given):
-        restored = load(*given)
-        layer = dict(restored.params["layer1"])
-        layer["kernel"] = layer["kernel"][:, :, :1]
-        return restored._replace(params=dict(restored.params) | {"layer1": layer})
-
-    monkeypatch.setattr(checkpoint, "load", grey)
-    culprit = "small: the filters of layer1 see 1 colours; give nets"
-    refused(run, creatures_dir, tmp_path, culprit)
+def test_refuses_an_unknown_layer_in_one_line(run, creatures_dir, tmp_path):
+    ran = compare(run, creatures_dir, f"--out={tmp_path / 'out'}", "--layers=layer2")
+    assert_one_line(ran, "'layer2': small has layer1, layer5")
+    assert not (tmp_path / "out").exists()

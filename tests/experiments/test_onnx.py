@@ -1,4 +1,4 @@
-"""Experiments on ONNX files and photographs, and what users get wrong about them."""
+"""Experiments on ONNX files and image files, and what users get wrong about them."""
 
 import numpy as np
 import onnx
@@ -8,15 +8,14 @@ from PIL import Image
 from tests.experiments.commands import assert_one_line, assert_png, command, numbers_in
 from tests.pretrained import graphs
 from zf_jax.figures import feature_pages
-from zf_jax.training import checkpoint
 
 RNG = np.random.default_rng(5)
-CLASSES = [f"kind {i}" for i in range(10)]
+CLASSES = [f"animal {i}" for i in range(10)]
 
 
-def trunk(shape):
+def trunk(shape, channels=3):
     chain = graphs.Chain(shape)
-    for name, maps, given, size in (("conv1", 6, 3, 5), ("conv2", 8, 6, 3)):
+    for name, maps, given, size in (("conv1", 6, channels, 5), ("conv2", 8, 6, 3)):
         if name == "conv2":
             chain.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
         kernel = (f"{name}.weight", chain.weights(maps, given, size, size))
@@ -25,24 +24,38 @@ def trunk(shape):
     return chain
 
 
+def dense(shape, units, channels=3):
+    """Of images of 32 x 32; the file may leave that open."""
+    chain = trunk(shape, channels).add("Flatten")
+    weights = ("fc.weight", chain.weights(units, 16 * 16 * 8))
+    return chain.add("Gemm", weights, chain.weights(units), transB=1)
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """A folder: trunk.onnx, dense.onnx of 32 x 32, names.txt, and photographs in two.
+    """A folder with ONNX files, names.txt, and images of several sizes in two folders.
 
-    Sizes differ, one file is broken.
+    trunk.onnx takes any size, dense.onnx and single.onnx (of one logit) 32 x 32,
+    open.onnx too, without saying so, grey.onnx 32 x 32 of one channel. One image file
+    is broken.
     """
     folder = tmp_path_factory.mktemp("here")
-    onnx.save(trunk(("n", 3, "h", "w")).model(), folder / "trunk.onnx")
-    dense = trunk(("n", 3, 32, 32)).add("Flatten")
-    weights = ("fc.weight", dense.weights(10, 16 * 16 * 8))
-    dense.add("Gemm", weights, dense.weights(10), transB=1).add("Softmax")
-    onnx.save(dense.model(), folder / "dense.onnx")
-    (folder / "names.txt").write_text("\n".join(CLASSES) + "\n")
+    for name, chain in (
+        ("trunk", trunk(("n", 3, "h", "w"))),
+        ("dense", dense(("n", 3, 32, 32), 10).add("Softmax")),
+        ("single", dense(("n", 3, 32, 32), 1)),
+        ("open", dense(("n", 3, "h", "w"), 10)),
+        ("grey", dense(("n", 1, 32, 32), 10, channels=1)),
+        ("four", trunk(("n", 4, 32, 32), channels=4)),
+    ):
+        onnx.save(chain.model(), folder / f"{name}.onnx")
+    (folder / "names.txt").write_text("\n".join(CLASSES) + "\n", "utf-8-sig")
     for name, size in (
         ("holiday/beach.png", (40, 50)),
         ("holiday/tall/tower.png", (60, 36)),
         ("holiday/square.png", (32, 32)),
         ("more/beach.png", (48, 48)),
+        ("more/beach-2.png", (40, 40)),
     ):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,27 +111,25 @@ def test_features_of_a_trunk(here, tmp_path):
     assert "1 of 4 files could not be read" in ran.out
 
 
-@pytest.mark.parametrize(
-    ("images", "count"),
-    [("holiday/*.png", 2), ("holiday/**", 3), ("holiday/beach.png", 1)],
-)
-def test_features_of_patterns_and_files(here, tmp_path, monkeypatch, images, count):
+def test_features_of_patterns_and_files(here, tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(
         feature_pages,
         "draw",
         lambda *_, title, path, **__: titles.append(title) or path,
     )
-    ran = features(here, tmp_path, "--size=32", "--layers=conv1", images=images)
+    given = ("--size=32", "--layers=conv1")
+    ran = features(here, tmp_path, *given, images="holiday/*.png")
     assert ran.code == 0, ran.err
     assert titles == [
-        "trunk, conv1: projections (deconvnet) and patches of the "
-        f"{min(count, 2)} strongest of {count} photograph{'s' * (count > 1)}"
+        "trunk, conv1: projections (deconvnet) and patches of the 2 strongest of 2 "
+        "image files"
     ]
 
 
-def test_last_cuts_the_net(here, tmp_path):
-    ran = features(here, tmp_path, "--size=32", "--last=conv1", net="dense")
+def test_upto_cuts_the_net(here, tmp_path):
+    given = ("--size=32", "--upto=conv1")
+    ran = features(here, tmp_path, *given, net="dense", images="holiday/square.png")
     assert ran.code == 0, ran.err
     assert pictures(ran) == ["filters.png", "conv1.png", "contact.png"]
 
@@ -133,29 +144,28 @@ def test_features_of_classes(here, tmp_path, monkeypatch, named):
 
     monkeypatch.setattr(feature_pages, "draw", kept)
     labels = (f"--labels={here / 'names.txt'}",) if named else ()
-    ran = features(here, tmp_path, *labels, net="dense")
+    ran = features(here, tmp_path, *labels, net="dense", images="more")
     assert ran.code == 0, ran.err
     assert list(captions) == ["conv1", "conv2", "fc"]
     assert all(each.startswith("map ") for each in captions["conv1"])
-    word = "kind" if named else "class"
+    word = "animal" if named else "class"
     assert captions["fc"] == [f"{word} 0", f"{word} 1"]
 
 
-@pytest.mark.parametrize("net", ["trunk", "dense"])
-def test_strict_stops(here, tmp_path, net):
-    for run in (features, occlusion):
-        ran = run(here, tmp_path, "--strict", net=net, images="holiday")
-        assert_one_line(ran, "broken.jpg: not an image that can be read")
+def test_strict_stops(here, tmp_path):
+    ran = features(here, tmp_path, "--strict", net="dense", images="holiday")
+    assert_one_line(ran, "broken.jpg: not an image that can be read")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_occlusion_of_a_trunk(here, tmp_path):
-    ran = occlusion(here, tmp_path, "--size=32", "--others=2", images="holiday")
+    given = ("--size=32", "--neighbour_images=2")
+    ran = occlusion(here, tmp_path, *given, images="holiday")
     assert ran.code == 0, ran.err
     assert names(ran) == [
-        f"{name}.{kind}"
+        f"{name}.{suffix}"
         for name in ("beach", "square", "tower")
-        for kind in ("png", "npz")
+        for suffix in ("png", "npz")
     ]
     assert "trunk has no classes: no panels (d) and (e)" in ran.out
     assert "1 of 4 files could not be read" in ran.out
@@ -168,25 +178,60 @@ def test_occlusion_of_a_trunk(here, tmp_path):
 
 
 def test_occlusion_of_files_of_one_name(here, tmp_path):
-    both = "--images=" + ",".join(
-        str(here / f / "beach.png") for f in ("holiday", "more")
-    )
-    ran = occlusion(here, tmp_path, both, "--size=32", "--others=0", images=None)
+    files = ("more/beach.png", "more/beach-2.png", "holiday/beach.png")
+    given = "--images=" + ",".join(str(here / file) for file in files)
+    more = (given, "--neighbour_images=0")
+    ran = occlusion(here, tmp_path, *more, net="dense", images=None)
     assert ran.code == 0, ran.err
-    assert names(ran)[::2] == ["beach.png", "beach-2.png"]
+    assert pictures(ran) == ["beach.png", "beach-2.png", "beach-3.png"]
 
 
 def test_occlusion_of_classes(here, tmp_path):
-    labels = f"--labels={here / 'names.txt'}"
-    ran = occlusion(
-        here, tmp_path, labels, "--classes=kind 3", "--others=0", net="dense"
-    )
+    given = (f"--labels={here / 'names.txt'}", "--classes=animal 0")
+    ran = occlusion(here, tmp_path, *given, "--neighbour_images=0", net="dense")
     assert ran.code == 0, ran.err
     assert "no classes" not in ran.out
     read = numbers_in(tmp_path / "square.npz")
-    assert read["label"] == 3
+    assert read["label"] == 0
     assert read["probability"].shape == (4, 4, 10)
     np.testing.assert_allclose(read["probability"].sum(-1), 1, rtol=1e-5)
+
+
+def test_occlusion_of_a_single_logit(here, tmp_path):
+    ran = occlusion(here, tmp_path, "--neighbour_images=0", net="single")
+    assert ran.code == 0, ran.err
+    read = numbers_in(tmp_path / "square.npz")
+    # Softmax over one logit would be 1; the sigmoid by onnxruntime's logit.
+    pixels = np.asarray(Image.open(here / "holiday" / "square.png"), np.float32) / 255
+    model = onnx.load(here / "single.onnx")
+    logit = graphs.onnxruntime_of(model, pixels[None].transpose(0, 3, 1, 2))[0]
+    want = 1 / (1 + np.exp(-logit))
+    np.testing.assert_allclose(read["clean_probability"], want, rtol=1e-4)
+    np.testing.assert_array_equal(read["top"], read["probability"][..., 0] > 0.5)
+    assert read["label"] == 0
+
+
+def test_size_tells_what_the_file_leaves_open(here, tmp_path):
+    given = ("--size=32", "--neighbour_images=0")
+    ran = occlusion(here, tmp_path, *given, net="open")
+    assert ran.code == 0, ran.err
+    assert numbers_in(tmp_path / "square.npz")["probability"].shape == (4, 4, 10)
+
+
+def test_grey_nets(here, tmp_path):
+    ran = features(here, tmp_path, net="grey", images="holiday/square.png")
+    assert ran.code == 0, ran.err
+    names_of_layers = ["conv1.png", "conv2.png", "fc.png"]
+    assert pictures(ran) == ["filters.png", *names_of_layers, "contact.png"]
+    # As Pillow's mode L, in 0..1; the strongest patch of a dense layer is the image.
+    grey = np.asarray(Image.open(here / "holiday" / "square.png").convert("L"))
+    patch = numbers_in(tmp_path / "fc.npz")["patches"][0, 0, ..., 0]
+    np.testing.assert_allclose(patch * 255, grey, atol=1.01)
+
+
+def test_refuses_images_of_four_channels(here, tmp_path):
+    ran = features(here, tmp_path, net="four", images="holiday/square.png")
+    assert_one_line(ran, "four.onnx: takes images of 4 channels")
 
 
 # What each takes, by hand: of RGB pixels in 0..255.
@@ -199,7 +244,8 @@ PRESETS = {
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(here, tmp_path, preset):
-    ran = occlusion(here, tmp_path, f"--preset={preset}", "--size=32", "--others=0")
+    given = (f"--preset={preset}", "--size=32", "--neighbour_images=0")
+    ran = occlusion(here, tmp_path, *given)
     assert ran.code == 0, ran.err
     pixels = np.asarray(Image.open(here / "holiday" / "square.png"), np.float64)
     given = PRESETS[preset](pixels)[None].transpose(0, 3, 1, 2).astype(np.float32)
@@ -209,106 +255,37 @@ def test_presets(here, tmp_path, preset):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * want.max())
 
 
-@pytest.fixture(scope="module")
-def zoo(tmp_path_factory):
-    """A folder of photographs as a data set: two kinds, told by their colour."""
-    folder = tmp_path_factory.mktemp("photographs") / "zoo"
-    for number, kind in enumerate(("cat", "dog")):
-        (folder / kind).mkdir(parents=True)
-        for index in range(16):
+def test_a_folder_is_a_data_set(here, tmp_path):
+    # Two classes, told by their colour.
+    folder = tmp_path / "zoo"
+    for number, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for index in range(4):
             pixels = RNG.integers(0, 150, (40, 36, 3), np.uint8)
             pixels[..., number] += 100
-            Image.fromarray(pixels).save(folder / kind / f"{index}.png")
-    return folder
-
-
-def test_a_folder_is_a_data_set(here, zoo, tmp_path):
-    data = (f"--dataset=folder:{zoo}", f"--data_dir={tmp_path / 'data'}")
-    split = "--split=train"
-    ran = command("experiments.contact", *data, split, "--each=2", f"--out={tmp_path}")
-    assert ran.code == 0, ran.err
-    ran = features(here, tmp_path / "f", *data, split, net="dense", images=None)
-    assert ran.code == 0, ran.err
-    assert {"conv1.png", "conv2.png", "fc.png"} <= set(names(ran))
-    ran = occlusion(
-        here, tmp_path / "o", *data, split, "--indices=1", "--size=32", images=None
-    )
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    data = (f"--dataset=folder:{folder}", f"--data_dir={tmp_path / 'data'}")
+    given = ("--split=train", "--indices=1", "--neighbour_images=1")
+    ran = occlusion(here, tmp_path / "o", *data, *given, net="dense", images=None)
     assert ran.code == 0, ran.err
     picture, _ = ran.written
     assert_png(picture)
     assert picture.stem in ("cat-1", "dog-1")
 
 
-def test_a_net_learns_from_a_folder(zoo, tmp_path):
-    # Settings of test_commands.py, whose compiled step does for this, too.
+def test_refuses_files_without_what_they_take(here, tmp_path):
     ran = command(
-        "launch.train",
-        "--spec=small",
-        f"--dataset=folder:{zoo}",
-        f"--data_dir={tmp_path / 'data'}",
-        f"--workdir={tmp_path / 'run'}",
-        "--batch_size=16",
-        "--learning_rate=0.02",
-        "--epochs=1",
-        "--init=he",
-    )
-    assert ran.code == 0, ran.err
-    assert checkpoint.load(tmp_path / "run").metadata.labels == ("cat", "dog")
-
-
-@pytest.mark.parametrize(
-    ("net", "given", "culprit"),
-    [
-        ("trunk", "--checkpoint=x", "--checkpoint=DIR or --onnx=FILE"),
-        ("trunk", "--last=conv9", "conv1, conv2"),
-        ("trunk", "--onnx=nowhere.onnx", "nowhere.onnx"),
-        ("trunk", f"--onnx={__file__}", "test_commands_onnx.py"),
-        ("trunk", "--images=nowhere", "'nowhere': no such file"),
-        ("trunk", "--layers=conv9", "'conv9'"),
-        ("dense", "--size=20", "--size=20: dense takes 32x32"),
-        ("dense", "--labels=nowhere.txt", "nowhere.txt: No such file"),
-        ("dense", "--labels={here}/few.txt", "2 names, the net has 10"),
-        ("dense", "--labels={here}/holiday/square.png", "square.png: not a text file"),
-        ("dense", "--labels={here}", "Is a directory"),
-    ],
-)
-def test_features_refuse(here, tmp_path, net, given, culprit):
-    (here / "few.txt").write_text("cat\ndog\n")
-    ran = features(
-        here,
-        tmp_path / "out",
-        given.format(here=here),
-        net=net,
-        images="holiday/square.png",
-    )
-    assert_one_line(ran, culprit)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "culprit"),
-    [
-        ([], "--preset: say which"),
-        (["--preset=unit"], "--images or --dataset"),
-        (["--preset=unit", "--dataset=folder:nowhere"], "nowhere: No such file"),
-    ],
-)
-@pytest.mark.parametrize("module", ["features", "occlusion"])
-def test_both_refuse(here, tmp_path, module, given, culprit):
-    more = ["--indices=0"] if module == "occlusion" else []
-    ran = command(
-        f"experiments.{module}",
+        "experiments.features",
         f"--onnx={here / 'trunk.onnx'}",
         f"--out={tmp_path / 'out'}",
-        f"--data_dir={tmp_path}",
-        *given,
-        *more,
+        "--preset=unit",
     )
-    assert_one_line(ran, culprit)
+    assert_one_line(ran, "--images or --dataset")
 
 
-def test_a_square_larger_than_a_photograph(here, tmp_path):
-    ran = occlusion(here, tmp_path / "out", "--side=60", "--size=32", "--others=0")
+def test_a_square_larger_than_an_image(here, tmp_path):
+    given = ("--side=60", "--size=32", "--neighbour_images=0")
+    ran = occlusion(here, tmp_path / "out", *given)
     assert ran.code == 2
     assert "side (60, 60)" in ran.err
     assert "Traceback" not in ran.err
