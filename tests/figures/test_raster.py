@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from zf_jax import convnet
+from zf_jax.errors import BadInput
 from zf_jax.figures import raster
 from zf_jax.spec import Input
 
@@ -82,3 +83,15 @@ def test_grid(count, columns, shape):
 def test_grid_gaps_grow_with_the_pictures():
     # 48 // 24 = 2 pixels.
     assert raster.grid(np.zeros((4, 48, 48, 3))).shape == (98, 98, 3)
+
+
+def test_grey_images_become_pictures_of_three_channels():
+    given = Input(2, mean=(0.0,), scale=1 / 255)
+    picture = raster.denormalize(np.full((1, 2, 2, 1), 0.25), given)
+    np.testing.assert_allclose(picture, np.full((1, 2, 2, 3), 0.25))
+    assert raster.stretch(np.ones((1, 2, 2, 1))).shape == (1, 2, 2, 3)
+
+
+def test_pictures_of_four_channels_are_refused():
+    with pytest.raises(BadInput, match="have 4 channels; give 3, or 1"):
+        raster.stretch(np.ones((1, 2, 2, 4)))

@@ -149,6 +149,9 @@ NODES = {
         {},
         "does not fit in 11x10 positions",
     ),
+    "no weights": (("Conv", ""), {}, "has no weights in input 1"),
+    "transposed": (("Gemm", KERNEL), {"transA": 1}, "takes its input transposed"),
+    "not rows": (("MatMul", KERNEL), {}, "has weights of shape (2, 4, 3, 3), not rows"),
     "1d": (
         ("Conv", np.ones((2, 4, 3), np.float32)),
         {},
@@ -278,6 +281,10 @@ def test_what_stands_at_the_wrong_place(tmp_path):
     chain = Chain((2, 3, 4, 4)).add("Flatten")
     message = said(chain.add("Gemm", chain.weights(27, 5)))
     assert "takes 27 entries, images of 4x4 give 48 (4x4x3)" in message
+    chain = graphs.trunk().add("Transpose", perm=[0, 2, 3, 1])
+    assert "takes [N, C, H, W] and gets NHWC" in said(chain.conv(2, 4, (1, 1)))
+    chain = Chain((1, 2**40, 9, 9)).conv(2, 3, (1, 1))
+    assert "images of 1099511627776 channels, too many" in said(chain)
     message = said(Chain((2, 13, 12, 3)).conv(2, 3, (1, 1)))
     assert "filters 3 channels in 1 groups, and gets 13" in message
 

@@ -29,6 +29,8 @@ _FLOATS = {
     for name in ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
     for to in (TensorProto.DataType.Value(name), name.encode())
 }
+# Of an image. A damaged file can ask for any number.
+_MAX_CHANNELS = 2**12
 _NO_LAYER = "is nothing that a layer here can be"
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
@@ -140,6 +142,8 @@ class Reader:
             self._axes, shape = "NHWC", (shape[2], *shape[:2])
         channels, *own = shape
         self.channels = channels or 3
+        if self.channels > _MAX_CHANNELS:
+            raise BadInput(f"images of {self.channels} channels, too many")
         if self._wanted_size is None:
             open_size = self._default_size
             self.size = tuple(n or m for n, m in zip(own, open_size, strict=True))
