@@ -234,7 +234,7 @@ def nets(draw):
             options = {"size": size, "stride": stride, "pads": pads}
             options |= {"dilation": dilation}
             if name == "conv":
-                # 16 maps and more go by products on a CPU.
+                # 16 channels and more take Winograd's form on a CPU.
                 options["maps"] = draw(st.sampled_from([4, 16]))
                 options["groups"] = draw(st.sampled_from([1, 2]))
                 options["before"] = maps

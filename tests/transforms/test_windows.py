@@ -1,4 +1,4 @@
-"""Spans and regions against what a sliding operation in NumPy really does."""
+"""Intervals and regions against what a sliding operation in NumPy really does."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from zf_jax.transforms import windows
 from zf_jax.transforms.windows import Interval, Region
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = settings(max_examples=50, deadline=None, derandomize=True)
 
 
 @st.composite
-def spans(draw, length=None):
-    """A span of some places; places where nothing changes are among them."""
+def intervals(draw, length=None):
+    """An interval at some positions; positions where nothing changes are among them."""
     length = length or draw(st.integers(1, 20))
     ends = st.integers(0, length)
     pairs = draw(st.lists(st.tuples(ends, ends).map(sorted), min_size=1, max_size=4))
@@ -21,10 +21,10 @@ def spans(draw, length=None):
     return Interval(low, high, length)
 
 
-def marked(span: Interval) -> np.ndarray:
+def marked(interval: Interval) -> np.ndarray:
     """[T, length]: what changed."""
-    entries = np.arange(span.length)
-    return (entries >= span.low[:, None]) & (entries < span.high[:, None])
+    entries = np.arange(interval.length)
+    return (entries >= interval.low[:, None]) & (entries < interval.high[:, None])
 
 
 def seen(changed, size, stride, before, after):
@@ -34,102 +34,94 @@ def seen(changed, size, stride, before, after):
     return views.sum(axis=-1)[:, ::stride] > 0
 
 
-def assert_around(span: Interval, changed: np.ndarray):
-    """The span begins and ends with what changed, and holds it all."""
-    assert span.length == changed.shape[1]
-    for low, high, entries in zip(span.low, span.high, changed, strict=True):
-        assert 0 <= low <= high <= span.length
+def assert_around(interval: Interval, changed: np.ndarray):
+    """The interval begins and ends with what changed, and holds it all."""
+    assert interval.length == changed.shape[1]
+    for low, high, entries in zip(interval.low, interval.high, changed, strict=True):
+        assert 0 <= low <= high <= interval.length
         where = np.flatnonzero(entries)
         if len(where):
             assert (low, high) == (where[0], where[-1] + 1)
 
 
-def assert_in_region(region: Region, span: Interval):
+def assert_in_region(region: Region, interval: Interval):
     """Windows of one size, within the map, around what changed."""
-    assert 1 <= region.size <= span.length
+    assert 1 <= region.size <= interval.length
     assert (region.first >= 0).all()
-    assert (region.first + region.size <= span.length).all()
-    changed = span.low < span.high
-    assert (region.first <= span.low)[changed].all()
-    assert (region.first + region.size >= span.high)[changed].all()
-    # The smallest that suits all places.
-    assert region.size == max(1, (span.high - span.low).max())
+    assert (region.first + region.size <= interval.length).all()
+    changed = interval.low < interval.high
+    assert (region.first <= interval.low)[changed].all()
+    assert (region.first + region.size >= interval.high)[changed].all()
+    # The smallest that suits all positions.
+    assert region.size == max(1, (interval.high - interval.low).max())
 
 
 @QUICK
 @given(
-    spans(),
+    intervals(),
     st.integers(1, 7),
     st.integers(1, 5),
     st.tuples(st.integers(0, 6), st.integers(0, 6)),
 )
-def test_slide_is_what_a_sliding_sum_changes(span, size, stride, padding):
+def test_slide_is_what_a_sliding_sum_changes(interval, size, stride, padding):
     before, after = padding
-    assume(span.length + before + after >= size)
-    changed = seen(marked(span), size, stride, before, after)
-    slid = windows.slide(span, changed.shape[1], size, stride, before)
-    assert_around(slid, changed)
-    assert_in_region(slid.region, slid)
+    assume(interval.length + before + after >= size)
+    changed = seen(marked(interval), size, stride, before, after)
+    touched = windows.slide(interval, changed.shape[1], size, stride, before)
+    assert_around(touched, changed)
+    assert_in_region(touched.region, touched)
 
 
 @QUICK
-@given(spans(), st.integers(1, 7), st.integers(1, 5), st.integers(0, 6))
-def test_below_is_what_the_outputs_look_at(span, size, stride, before):
-    region = span.region
-    looked = windows.below(region, size, stride, before)
-    for first, began in zip(region.first, looked.first, strict=True):
+@given(intervals(), st.integers(1, 7), st.integers(1, 5), st.integers(0, 6))
+def test_input_region_is_what_the_outputs_read(interval, size, stride, before):
+    region = interval.region
+    read = windows.input_region(region, size, stride, before)
+    for first, began in zip(region.first, read.first, strict=True):
         at = [
             output * stride - before + entry
             for output in range(first, first + region.size)
             for entry in range(size)
         ]
-        assert (min(at), max(at) + 1) == (began, began + looked.size)
+        assert (min(at), max(at) + 1) == (began, began + read.size)
 
 
 @QUICK
 @given(st.data(), st.integers(1, 20), st.integers(1, 3))
-def test_box_is_around_all_of_them(data, length, count):
-    places = data.draw(st.integers(1, 4))
+def test_union_is_around_all_of_them(data, length, count):
+    positions = data.draw(st.integers(1, 4))
     found = [
-        Interval(*np.sort(data.draw(_ends(length, places)), axis=0), length)
+        Interval(*np.sort(data.draw(_ends(length, positions)), axis=0), length)
         for _ in range(count)
     ]
-    boxed = windows.box(found)
-    assert_around(boxed, np.any([marked(span) for span in found], axis=0))
-    assert_in_region(boxed.region, boxed)
+    union = windows.union(found)
+    assert_around(union, np.any([marked(interval) for interval in found], axis=0))
+    assert_in_region(union.region, union)
 
 
-def _ends(length, places):
-    ends = st.lists(st.integers(0, length), min_size=places, max_size=places)
+def _ends(length, positions):
+    ends = st.lists(st.integers(0, length), min_size=positions, max_size=positions)
     return st.tuples(ends, ends).map(np.array)
 
 
 @QUICK
-@given(spans(), st.integers(-5, 5), st.integers(-5, 5))
-def test_shift_is_padding_ahead(span, before, after):
-    length = span.length + before + after
+@given(intervals(), st.integers(-5, 5), st.integers(-5, 5))
+def test_shift_is_padding_ahead(interval, before, after):
+    length = interval.length + before + after
     assume(length >= 1)
-    changed = marked(span)
+    changed = marked(interval)
     # Padding below 0 takes entries away.
     changed = np.pad(changed, ((0, 0), (max(before, 0), max(after, 0))))
     changed = changed[:, max(-before, 0) :][:, :length]
-    assert_around(windows.shift(span, before, length), changed)
-
-
-def test_at_is_some_of_the_places():
-    span = Interval(np.array([0, 3, 5]), np.array([4, 5, 6]), 8).at(np.array([2, 1]))
-    np.testing.assert_array_equal(span.low, [5, 3])
-    np.testing.assert_array_equal(span.high, [6, 5])
-    # Of the two that are left the larger has two entries.
-    assert (span.size, span.length) == (2, 8)
+    assert_around(windows.shift(interval, before, length), changed)
 
 
 def test_regions_lie_within_the_map():
     # By hand: windows of 3 on 8 entries; what changed at the end is {7} alone, and its
     # window begins at 5.
-    span = Interval(np.array([0, 7]), np.array([3, 8]), 8)
-    np.testing.assert_array_equal(span.region.first, [0, 5])
-    assert span.region.size == 3
+    interval = Interval(np.array([0, 7]), np.array([3, 8]), 8)
+    np.testing.assert_array_equal(interval.region.first, [0, 5])
+    assert interval.region.size == 3
 
 
 @pytest.mark.parametrize(
@@ -140,11 +132,11 @@ def test_regions_lie_within_the_map():
         (Region(np.array([1, 2]), 4), False),
     ],
 )
-def test_same(other, alike):
-    assert windows.same(Region(np.array([1, 2]), 3), other) == alike
+def test_is_same(other, alike):
+    assert windows.is_same(Region(np.array([1, 2]), 3), other) == alike
 
 
-def test_cut_shortens_the_windows_axes_alone():
-    span = Interval(np.array([2]), np.array([5]), 9)
-    window = windows.Window((1, 3), (span, span._replace(high=np.array([4]))))
-    assert window.cut((1, 9, 7, 9)) == (1, 3, 7, 2)
+def test_shape_within_shortens_the_windows_axes_alone():
+    interval = Interval(np.array([2]), np.array([5]), 9)
+    window = windows.Window((1, 3), (interval, interval._replace(high=np.array([4]))))
+    assert window.shape_within((1, 9, 7, 9)) == (1, 3, 7, 2)

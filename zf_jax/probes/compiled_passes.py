@@ -124,7 +124,7 @@ def _backward(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
             params, seed, trace = control(net, params, seed, trace, **where)
         return deconvnet.reconstruct(net, params, seed, trace, rule=rule, **where)
 
-    return precompute_kernels.precompute(project, *given, products=True)
+    return precompute_kernels.precompute(project, *given, fast=True)
 
 
 def _seed(maps: jax.Array, units: Units) -> jax.Array:

@@ -91,5 +91,5 @@ def _row(equation, step) -> Row:
     work = costs.of_equation(equation)
     if step is None:
         return Row(name, shape, (), 0.0, work, 0.0)
-    window = tuple(span.size for span in step.window.spans) if step.window else ()
+    window = tuple(i.size for i in step.window.intervals) if step.window else ()
     return Row(name, shape, window, costs.share(step), work, costs.of_step(step))

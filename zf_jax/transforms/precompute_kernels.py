@@ -1,8 +1,8 @@
-"""What a function does to its filters alone, done once for many calls.
+"""What a function does to its kernels alone, done once for many calls.
 
-A net turns its kernels about before it filters: down a net they are flipped, and as
-matrix products (`filters.py`) they are prepared. `split` takes that out of a function
-that is called again and again with the same weights.
+A net rearranges its kernels before it convolves: the backward pass flips them, and a
+form of `zf_jax.kernels` transforms them. `precompute` takes that out of a function that
+is called again and again with the same weights.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from zf_jax.transforms import filters, jaxpr
+from zf_jax.kernels import prepared_conv
+from zf_jax.transforms import jaxpr
 
 
 class Precomputed(NamedTuple):
     """A function in two halves.
 
     Attributes:
-      prepare: weights -> the list of kernels, made ready.
+      prepare: weights -> the list of prepared kernels.
       apply: (kernels, weights, *arguments) -> what the function gives.
     """
 
@@ -26,45 +27,48 @@ class Precomputed(NamedTuple):
 
 
 def precompute(
-    function: Callable[..., Any], weights, *arguments, products: bool = False
+    function: Callable[..., Any], weights, *arguments, fast: bool = False
 ) -> Precomputed:
-    """Parts what `function(weights, *arguments)` does to its convolutions' kernels.
+    """Splits off what `function(weights, *arguments)` does to its kernels.
 
-    What was prepared serves any number of images; with products, of the same size.
+    The prepared kernels serve any number of images; with `fast`, images of one size.
 
     Args:
       function: of pytrees of arrays, to another.
       weights: arrays, or their shapes and dtypes.
       *arguments: the same.
-      products: on a CPU, computes the convolutions of `filters.as_products` as matrix
-        products: faster, but summed in another order than XLA's own.
+      fast: takes the forms of `zf_jax.kernels` on a CPU, which add up in another order
+        than XLA's own convolutions.
     """
     closed, result = jaxpr.inlined(function, weights, *arguments)
     body, structure = closed.jaxpr, jax.tree.structure(result)
-    early = {*body.constvars, *body.invars[: len(jax.tree.leaves(weights))]}
-    made, ways = [], {}
+    known = {*body.constvars, *body.invars[: len(jax.tree.leaves(weights))]}
+    early, convs = [], {}
     for equation in body.eqns:
-        known = [jaxpr.is_known(atom, early) for atom in equation.invars]
-        if all(known):
-            made.append(equation)
-            early.update(equation.outvars)
-        elif equation.primitive.name == "conv_general_dilated" and known[1]:
-            ways[equation.outvars[0]] = _way(equation, products)
+        are_known = [jaxpr.is_known(atom, known) for atom in equation.invars]
+        if all(are_known):
+            early.append(equation)
+            known.update(equation.outvars)
+        elif equation.primitive.name == "conv_general_dilated" and are_known[1]:
+            convs[equation.outvars[0]] = equation, _form(equation, fast)
 
     def prepare(weights) -> list:
         given = [*closed.consts, *jax.tree.leaves(weights)]
         values = dict(zip([*body.constvars, *body.invars], given, strict=False))
-        jaxpr.run(made, values)
-        return [way.prepare(values) for way in ways.values()]
+        jaxpr.run(early, values)
+        return [
+            conv.prepare(jaxpr.value_of(equation.invars[1], values))
+            for equation, conv in convs.values()
+        ]
 
     def apply(kernels, *given):
-        ready = dict(zip(ways, kernels, strict=True))
+        prepared = dict(zip(convs, kernels, strict=True))
 
         def handle(equation, inputs):
             result = equation.outvars[0]
-            if result not in ways:
+            if result not in convs:
                 return None
-            return [ways[result].apply(inputs[0], ready[result])]
+            return [convs[result][1].apply(inputs[0], prepared[result])]
 
         leaves = jax.tree.leaves(given)
         found = jaxpr.evaluate(body, closed.consts, leaves, handle=handle)
@@ -73,8 +77,8 @@ def precompute(
     return Precomputed(prepare, apply)
 
 
-def _way(equation, products: bool) -> filters.Filtering:
+def _form(equation, fast: bool) -> prepared_conv.PreparedConv:
     found = None
-    if products and jax.default_backend() == "cpu":
-        found = filters.as_products(equation)
-    return found or filters.as_is(equation)
+    if fast and jax.default_backend() == "cpu":
+        found = prepared_conv.as_kernel(equation)
+    return found or prepared_conv.as_xla(equation)

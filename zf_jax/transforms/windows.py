@@ -1,8 +1,8 @@
-"""Where a change of the image reaches: windows that grow and move with the filters.
+"""Where a change of the image reaches: windows that grow and move with the layers.
 
-Places of a patch are known before anything runs, so that is numpy arithmetic, for all
-T places at once. Windows of all places have one size, the smallest that suits all; each
-lies within its map.
+The positions of an occluder are known before anything runs, so this is numpy arithmetic
+on all T positions at once. The windows of all positions have one size, the smallest
+that suits all; each lies within its feature map.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from zf_jax import geometry
 
 
 class Region(NamedTuple):
-    """A part of an axis, for all places.
+    """A part of an axis, at all positions.
 
     Attributes:
-      first: [T] int, where it begins; before 0 is what lies ahead of the map.
-      size: entries, of every place's.
+      first: [T] int, where it begins; below 0 is padding ahead of the feature map.
+      size: entries, the same at every position.
     """
 
     first: np.ndarray
@@ -26,7 +26,7 @@ class Region(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What changed along one axis, for all places, and the windows around it.
+    """What changed along one axis, at all positions.
 
     Attributes:
       low, high: [T] int, what changed, half open, within the axis.
@@ -39,68 +39,76 @@ class Interval(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Of the windows."""
+        """Entries of the window around it, the same at every position."""
         return max(1, int((self.high - self.low).max()))
-
-    def at(self, places: np.ndarray) -> "Interval":
-        """The same for some of the places."""
-        return Interval(self.low[places], self.high[places], self.length)
 
     @property
     def region(self) -> Region:
-        """The windows."""
+        """The window around it."""
         size = self.size
         return Region(np.clip(self.low, 0, self.length - size), size)
 
 
 class Window(NamedTuple):
-    """Where a value changed: only within a window, along some of its axes."""
+    """Where a value changed: within one interval along each of some axes."""
 
     axes: tuple[int, ...]
-    spans: tuple[Interval, ...]
+    intervals: tuple[Interval, ...]
 
     @property
     def regions(self) -> list[Region]:
         """One an axis."""
-        return [span.region for span in self.spans]
+        return [interval.region for interval in self.intervals]
 
-    def cut(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """A shape, less what is outside of the window."""
+    def shape_within(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the part of an array of `shape` that the window is."""
         shape = list(shape)
-        for axis, span in zip(self.axes, self.spans, strict=True):
-            shape[axis] = span.size
+        for axis, interval in zip(self.axes, self.intervals, strict=True):
+            shape[axis] = interval.size
         return tuple(shape)
 
 
-def same(one: Region, other: Region) -> bool:
+def is_same(one: Region, other: Region) -> bool:
     """Whether two regions are one and the same."""
     return one.size == other.size and np.array_equal(one.first, other.first)
 
 
-def slide(span: Interval, out: int, size: int, stride: int, before: int) -> Interval:
-    """What changes in the output of windows that slide over the axis, `out` of them."""
-    low, high = geometry.touched(span.low, span.high, size, stride, before)
+def slide(interval: Interval, out: int, size: int, stride: int, before: int):
+    """What changes in the output of filters that slide over an axis.
+
+    Args:
+      interval: what changed of the axis.
+      out: length of the output.
+      size: of the filter.
+      stride: of the filter.
+      before: padding ahead of the axis.
+
+    Returns:
+      An Interval of the output.
+    """
+    low, high = geometry.touched(interval.low, interval.high, size, stride, before)
     low = np.clip(low, 0, out)
     return Interval(low, np.clip(high, low, out), out)
 
 
-def below(region: Region, size: int, stride: int, before: int) -> Region:
-    """What windows that slide over an axis look at for a region of their output."""
+def input_region(region: Region, size: int, stride: int, before: int) -> Region:
+    """What filters that slide over an axis read for a region of their output."""
     return Region(region.first * stride - before, (region.size - 1) * stride + size)
 
 
-def box(spans: Sequence[Interval]) -> Interval:
-    """Around the spans of several values of one length."""
-    if len(spans) == 1:
-        return spans[0]
-    length = spans[0].length
-    # What did not change at all has its low and high anywhere.
-    low = np.min([np.where(s.low < s.high, s.low, length) for s in spans], axis=0)
-    high = np.max([np.where(s.low < s.high, s.high, 0) for s in spans], axis=0)
+def union(intervals: Sequence[Interval]) -> Interval:
+    """The smallest interval around several of one length."""
+    if len(intervals) == 1:
+        return intervals[0]
+    length = intervals[0].length
+    # Where nothing changed, low and high are equal but may stand anywhere.
+    low = [np.where(i.low < i.high, i.low, length) for i in intervals]
+    high = [np.where(i.low < i.high, i.high, 0) for i in intervals]
+    low, high = np.min(low, axis=0), np.max(high, axis=0)
     return Interval(np.minimum(low, high), high, length)
 
 
-def shift(span: Interval, by: int, length: int) -> Interval:
-    """The span on an axis that begins `by` entries earlier and is `length` long."""
-    low = np.clip(span.low + by, 0, length)
-    return Interval(low, np.clip(span.high + by, low, length), length)
+def shift(interval: Interval, by: int, length: int) -> Interval:
+    """The interval on an axis of `length` that begins `by` entries earlier."""
+    low = np.clip(interval.low + by, 0, length)
+    return Interval(low, np.clip(interval.high + by, low, length), length)

@@ -1,0 +1,80 @@
+"""Which convolutions take another form than XLA's, and that both give the same."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from zf_jax.kernels import prepared_conv
+
+SIZE = {"N": 2, "H": 8, "W": 7, "C": 16}
+PLAIN = {"padding": ((1, 1), (0, 2)), "window_strides": (1, 1)}
+
+
+def traced(x="NHWC", kernel="HWIO", out="NHWC", size=(3, 3), sizes=SIZE, **settings):
+    """An equation of a convolution, its operands and its function."""
+    rng = np.random.default_rng(0)
+    channels = sizes["C"] // settings.get("feature_group_count", 1)
+    of_kernel = {"H": size[0], "W": size[1], "I": channels, "O": 4}
+    operands = [
+        jnp.asarray(rng.normal(size=[lengths[axis] for axis in layout]), jnp.float32)
+        for lengths, layout in ((sizes, x), (of_kernel, kernel))
+    ]
+
+    def convolve(x_, kernel_):
+        return lax.conv_general_dilated(
+            x_, kernel_, **PLAIN | settings, dimension_numbers=(x, kernel, out)
+        )
+
+    (equation,) = jax.make_jaxpr(convolve)(*operands).eqns
+    return equation, operands, convolve
+
+
+@pytest.mark.parametrize("form", [prepared_conv.as_kernel, prepared_conv.as_xla])
+@pytest.mark.parametrize(
+    "layouts",
+    [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("CHWN", "IHWO", "NHCW")],
+)
+def test_both_forms_equal_the_convolution(form, layouts):
+    equation, (x, kernel), convolve = traced(*layouts)
+    conv = form(equation)
+    got, want = conv.apply(x, conv.prepare(kernel)), convolve(x, kernel)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert jnp.abs(got - want).max() < 4e-6 * jnp.abs(want).max()
+
+
+def test_another_padding_than_its_own():
+    equation, (x, kernel), _ = traced(padding=((0, 0), (0, 0)))
+    conv = prepared_conv.as_kernel(equation, ((1, 1), (0, 2)))
+    want = traced()[2](x, kernel)
+    got = conv.apply(x, conv.prepare(kernel))
+    assert jnp.abs(got - want).max() < 4e-6 * jnp.abs(want).max()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"size": (5, 5)},
+        {"window_strides": (2, 2)},
+        {"lhs_dilation": (2, 2)},
+        {"rhs_dilation": (2, 2)},
+        {"feature_group_count": 4},
+        # Few channels; one position, which takes a tile of 36 products in place of 9.
+        {"sizes": SIZE | {"C": 3}},
+        {"sizes": SIZE | {"H": 3, "W": 3}, "padding": ((0, 0), (0, 0))},
+    ],
+    ids=str,
+)
+def test_left_to_xla(settings):
+    equation, (x, kernel), convolve = traced(**settings)
+    assert prepared_conv.as_kernel(equation) is None
+    conv = prepared_conv.as_xla(equation)
+    np.testing.assert_array_equal(
+        conv.apply(x, conv.prepare(kernel)), convolve(x, kernel)
+    )
+
+
+def test_no_convolution_has_no_kernel():
+    (equation,) = jax.make_jaxpr(jnp.sin)(1.0).eqns
+    assert prepared_conv.as_kernel(equation) is None
