@@ -36,7 +36,7 @@ _BENCHES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class BenchmarkConfig:
     """A benchmark, what it is told, and where its figures go."""
 
     bench: str | None = cli.field(
@@ -49,7 +49,7 @@ class Config:
     gallery: projection.ProjectionConfig = projection.ProjectionConfig()
 
 
-def main(config: Config) -> list[pathlib.Path]:
+def main(config: BenchmarkConfig) -> list[pathlib.Path]:
     """Measures, prints a table, writes the JSON."""
     # A first run counts its compilation.
     jax.config.update("jax_enable_compilation_cache", False)

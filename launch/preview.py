@@ -7,6 +7,7 @@ Prepares the data set first, where it is built in and not yet there.
 
 import dataclasses
 import itertools
+import os
 import pathlib
 
 import numpy as np
@@ -29,7 +30,7 @@ class PreviewConfig:
     )
     out: pathlib.Path | None = cli.field(None, "folder for the picture", required=True)
     split: str = cli.field("train", "split of the data set")
-    data_dir: str | None = cli.field(None, "where TFDS keeps data sets")
+    data_dir: pathlib.Path | None = cli.field(None, "where TFDS keeps data sets")
     classes: int = cli.field(10, "classes, a row for each", minimum=1)
     per_class: int = cli.field(10, "images of a class", minimum=1, formerly="each")
     pixels: int = cli.field(64, "side of an image, pixels", minimum=8)
@@ -37,7 +38,8 @@ class PreviewConfig:
 
 def main(config: PreviewConfig) -> list[pathlib.Path]:
     """Reads until every class has its images, and draws them."""
-    source = sources.open_split(config.dataset, config.split, data_dir=config.data_dir)
+    data_dir = os.fspath(config.data_dir) if config.data_dir else None
+    source = sources.open_split(config.dataset, config.split, data_dir=data_dir)
     path = config.out / f"{source.name.replace('/', '-')}.png"
     title = f"{source.name}, {config.split}: {len(source.examples):,} images"
     return [contact_sheet.draw(_rows(config, source), title=title, path=path)]

@@ -1,6 +1,8 @@
 """What a run trains on and how: the settings that the commands that train share."""
 
 import dataclasses
+import os
+import pathlib
 
 from zf_jax import cli, spec
 from zf_jax.data import sources
@@ -36,7 +38,7 @@ class RunConfig:
     )
     train_split: str = cli.field("train", "split to learn from")
     validation_split: str = cli.field("validation", "split to measure errors on")
-    data_dir: str | None = cli.field(None, "where TFDS keeps data sets")
+    data_dir: pathlib.Path | None = cli.field(None, "where TFDS keeps data sets")
     workers: int = cli.field(
         0,
         "processes that decode images, for large ones; 0: threads of this one",
@@ -56,8 +58,9 @@ def make_run(config: RunConfig, net: spec.Spec) -> loop.Run:
     given = dataclasses.asdict(config.recipe)
     given = {name: value for name, value in given.items() if value is not None}
     how = dataclasses.replace(recipe.default(net), **given)
+    data_dir = os.fspath(config.data_dir) if config.data_dir else None
     train, validation = (
-        sources.open_split(config.dataset, split, data_dir=config.data_dir)
+        sources.open_split(config.dataset, split, data_dir=data_dir)
         for split in (config.train_split, config.validation_split)
     )
     net = net.with_classes(len(train.labels))

@@ -14,8 +14,8 @@ from zf_jax.probes import batched, transfer
 from zf_jax.training import loop, recipe
 
 
-class _Last:
-    """In place of a `checkpoint.Store`: the weights last saved, in memory."""
+class _Memory:
+    """Stands in for a `checkpoint.Store`: keeps the weights last saved, in memory."""
 
     params = None
 
@@ -43,13 +43,13 @@ def accuracies(
       data: the images.
       labels: [N] int, of them.
       folds: of them.
-      sizes: how many images a class are learned from, one after the other.
+      sizes: images a class that are learned from, for each in turn.
       steps: of each training, at least.
       seed: of the weights, the order of the images, crops and dropout.
 
     Returns:
-      By ("scratch", "test", size) of the images that are judged; ("scratch", "train",
-      size) of those learned from, which tells whether it learned for long enough.
+      By ("scratch", "test", size) of the test images; by ("scratch", "train", size) of
+      those learned from, which tells whether it learned for long enough.
     """
     found = {}
     runs = [(n, fold, fold.train[:, :n].ravel()) for n in sizes for fold in folds]
@@ -57,39 +57,34 @@ def accuracies(
     with cli.progress(total=total, desc="from scratch", unit=" steps") as bar:
         how = {"steps": steps, "seed": seed, "on_step": bar.update}
         for n, fold, train in runs:
-            parts = _accuracy(net, data, labels, train, fold.test, **how)
-            for name, one in zip(("test", "train"), parts, strict=True):
-                found.setdefault(("scratch", name, n), []).append(one)
+            classify = _train_classifier(net, data, train, **how)
+            for name, indices in (("test", fold.test), ("train", train)):
+                predicted = classify(data.only(indices).batches())
+                accuracy = transfer.mean_class_accuracy(labels[indices], predicted)
+                found.setdefault(("scratch", name, n), []).append(accuracy)
     return found
 
 
-def _accuracy(
+def _train_classifier(
     net: spec.Spec,
     data: dataset.Dataset,
-    labels: np.ndarray,
     train: np.ndarray,
-    test: np.ndarray,
     *,
     steps: int,
     seed: int,
     on_step: Callable[[], None],
-) -> tuple[float, float]:
-    """Of the images judged, and of those learned from."""
+) -> Callable:
+    """Trains on the images `train`; returns batches of images -> classes, [N] int."""
     net = net.with_classes(len(data.labels))
     how = {"resize": data.cut["resize"], "steps": steps, "seed": seed}
     params = _train(net, data.only(train).source, **how, on_step=on_step)
     network = convnet.ConvNet(net)
 
-    def read(pixels):
+    def predict(pixels):
         prepared = convnet.prepare(pixels, net.input)
         return network.apply({"params": params}, prepared)[0].argmax(axis=1)
 
-    def judge(which: np.ndarray) -> float:
-        batches = data.only(which).batches()
-        predicted = np.concatenate(list(batched.over(read, batches)))
-        return transfer.mean_class_accuracy(labels[which], predicted)
-
-    return judge(test), judge(train)
+    return lambda batches: np.concatenate(list(batched.over(predict, batches)))
 
 
 def _train(
@@ -104,9 +99,9 @@ def _train(
     """Parameters of the net, begun anew and trained by its own recipe.
 
     The recipe's epochs are stretched to `steps` in all, each over all images, once or
-    more often; too few steps for that see some of the images, of any class. A rate
-    that waits for an error to stall is told that of the images themselves: no others
-    are looked at.
+    more often; where there are too few steps for that, only some of the images are
+    seen, of any class. A schedule that waits for the error to stall is given the error
+    of the training images themselves: the net sees no others.
     """
     count = len(source.examples)
     epochs, each = _length(net, count, steps)
@@ -116,16 +111,16 @@ def _train(
     order = np.random.default_rng(seed).permutation(count)
     repeated = np.resize(order, each * batch)
     run = loop.Run(net, how, sources.subset(source, repeated), source)
-    store = _Last()
+    store = _Memory()
     for _ in loop.epochs(run, store, on_step=lambda done, loss: on_step()):
         pass
     return store.params
 
 
 def _length(net: spec.Spec, count: int, steps: int) -> tuple[int, int]:
-    """Epochs over so many images, and the steps of each: `steps` in all, or some more.
+    """Epochs, and the steps of each: `steps` in all, or a few more.
 
-    No more epochs than the recipe's, nor than passes over the images.
+    There are no more epochs than the recipe has, nor than passes over the images.
     """
     passes = max(1, steps * _batch(net) // count)
     epochs = min(recipe.default(net).epochs, steps, passes)
@@ -133,5 +128,5 @@ def _length(net: spec.Spec, count: int, steps: int) -> tuple[int, int]:
 
 
 def _batch(net: spec.Spec) -> int:
-    """The recipe's, shared evenly by the devices."""
+    """The recipe's batch size, rounded up so that the devices share it evenly."""
     return -(-recipe.default(net).batch_size // jax.device_count()) * jax.device_count()

@@ -4,7 +4,7 @@ import pathlib
 
 from zf_jax.data import folder
 
-# Table 1: left eye, right eye, nose and random places of five dogs of ImageNet.
+# Table 1: left eye, right eye, nose and random boxes of five dogs of ImageNet.
 _TABLE_1 = {
     "left_eye": {"layer5": (0.069, 0.007), "layer7": (0.068, 0.013)},
     "right_eye": {"layer5": (0.067, 0.007), "layer7": (0.069, 0.015)},
@@ -33,33 +33,8 @@ _TABLE_2 = {(name,): row[1:] for name, row in _TABLE_3.items()} | {
     ("zfnet",) * 5: (36.7, 15.3),
     (*("zfnet",) * 5, "zfnet-wide"): (36.0, 14.7),
 }
-
-
-def parts(dataset: str) -> dict[str, dict[str, tuple[float, float]]]:
-    """Table 1's mean and deviation, by part and layer."""
-    return _TABLE_1 if _base(dataset) == "imagenet2012" else {}
-
-
-def variant(dataset: str, split: str, spec: str) -> tuple[float, float, float] | None:
-    """Table 3's training error, and validation's top-1 and top-5, of a net's name.
-
-    `split` is the one that ours is judged by.
-    """
-    return _TABLE_3.get(spec) if _validates(dataset, split) else None
-
-
-def errors(
-    dataset: str, split: str, specs: tuple[str, ...]
-) -> tuple[float, float] | None:
-    """Top-1 and top-5 errors in percent of nets averaged, by their names in order.
-
-    Not in the paper: with how many crops.
-    """
-    return _TABLE_2.get(specs) if _validates(dataset, split) else None
-
-
-# Table 7: mean per-class accuracy and its deviation, percent, by classifier and layer,
-# for 30 images a class of Caltech-101 and 60 of Caltech-256.
+# Table 7: mean per-class accuracy and standard deviation, percent, by classifier and
+# layer, for 30 images a class of Caltech-101 and 60 of Caltech-256.
 _TABLE_7 = {
     ("caltech101", 30): {
         ("svm", "layer1"): (44.8, 0.7),
@@ -101,18 +76,45 @@ _TABLES_4_5 = {
 }
 
 
-def by_layer(dataset: str, images: int) -> dict[tuple[str, str], tuple[float, float]]:
+def part_scores(dataset: str) -> dict[str, dict[str, tuple[float, float]]]:
+    """Table 1's mean and standard deviation, by part and layer."""
+    return _TABLE_1 if _base(dataset) == "imagenet2012" else {}
+
+
+def variant_errors(
+    dataset: str, split: str, net: str
+) -> tuple[float, float, float] | None:
+    """Table 3's training, validation top-1 and top-5 errors of a net, in percent.
+
+    `split` is the one that our errors are measured on.
+    """
+    return _TABLE_3.get(net) if _is_validation(dataset, split) else None
+
+
+def ensemble_errors(
+    dataset: str, split: str, nets: tuple[str, ...]
+) -> tuple[float, float] | None:
+    """Table 2's top-1 and top-5 errors in percent of nets averaged, names in order.
+
+    Not in the paper: with how many crops.
+    """
+    return _TABLE_2.get(nets) if _is_validation(dataset, split) else None
+
+
+def accuracy_by_layer(
+    dataset: str, images: int
+) -> dict[tuple[str, str], tuple[float, float]]:
     """Table 7's column for so many images a class, by (classifier, layer)."""
     return _TABLE_7.get((_base(dataset), images), {})
 
 
-def by_images(dataset: str, kind: str) -> dict[int, tuple[float, float]]:
+def accuracy_by_images(dataset: str, start: str) -> dict[int, tuple[float, float]]:
     """Table 4's or 5's row, "pretrained" or "scratch", by images a class."""
-    return _TABLES_4_5.get((_base(dataset), kind), {})
+    return _TABLES_4_5.get((_base(dataset), start), {})
 
 
-def _validates(dataset: str, split: str) -> bool:
-    """Whether it is what the paper's errors are of, or a part of it."""
+def _is_validation(dataset: str, split: str) -> bool:
+    """Whether the paper's errors are of this split, or of a larger one."""
     return _base(dataset) == "imagenet2012" and split.startswith("validation")
 
 

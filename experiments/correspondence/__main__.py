@@ -1,0 +1,139 @@
+r"""Table 1 and fig. 8: does the net know that images of a class share a part?
+
+    python -m experiments.correspondence --checkpoint=runs/tiny
+    python -m experiments.correspondence --checkpoint=runs/tiny --class_name=cat \
+        --count=50
+    python -m experiments.correspondence --checkpoint=runs/zfnet --images=dogs \
+        --boxes=dogs.csv --out=runs/correspondence
+
+The same part is covered in several images of one class, and so are boxes of the parts'
+sizes at random positions. The table has the share of features whose sign of change
+differs between two images, mean and standard deviation over all pairs; it is low where
+features change alike. The paper's numbers stand beside it where the data is ImageNet.
+Written as correspondence.json, and with the images as correspondence.png.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from experiments.common import model, output, paper
+from experiments.common.dataset import DataConfig
+from experiments.common.model import LoadedModel, ModelConfig
+from experiments.common.output import OutputConfig
+from experiments.correspondence import part_boxes
+from experiments.correspondence.part_boxes import PartConfig
+from zf_jax import cli, convnet, io, spec
+from zf_jax.figures import correspondence as figure
+from zf_jax.figures import raster
+from zf_jax.layers import Conv, Dense
+from zf_jax.probes import correspondence
+
+# Images, and boxes at random positions, in the picture.
+_IMAGES_SHOWN, _RANDOM_SHOWN = 5, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class CorrespondenceConfig:
+    """A net, its layers, images, and what is covered in them."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    parts: PartConfig = PartConfig()
+    output: OutputConfig = OutputConfig()
+    layers: tuple[str, ...] = cli.field(
+        (), "their outputs; the last filtering and the last hidden one if unset"
+    )
+    random_boxes: int = cli.field(
+        15, "boxes at random positions in each image", minimum=1, formerly="places"
+    )
+    seed: int = cli.field(0, "of the random positions", minimum=0)
+
+
+def main(config: CorrespondenceConfig) -> list[pathlib.Path]:
+    """Covers every part of every image, then compares the changes pair by pair."""
+    loaded = model.load(config.model)
+    layers = _layers(config.layers, loaded.net)
+    out = output.folder(config.output, loaded.run, "correspondence")
+    chosen = part_boxes.choose(config.parts, config.data, loaded)
+    boxes = _add_random(chosen, config.random_boxes, config.seed)
+    signs = _signs(loaded, layers, chosen.images, boxes, config.data.batch_size)
+    rows = _scores(signs, chosen.parts)
+    title = f"{loaded.net.name}, {chosen.title}"
+    of_paper = paper.part_scores(config.data.dataset or loaded.dataset or "")
+    table = figure.table(rows, paper=of_paper)
+    print(f"{title}\n{table}")
+    shown = [*chosen.parts, *["random"] * min(_RANDOM_SHOWN, config.random_boxes)]
+    images = np.stack(chosen.images[:_IMAGES_SHOWN])
+    picture = figure.draw(
+        raster.denormalize(images, loaded.net.input),
+        boxes[:_IMAGES_SHOWN, : len(shown)],
+        [name.replace("_", " ") for name in shown],
+        fill=np.array(loaded.net.input.mean) / 255,
+        table=table,
+        title=title,
+        path=out / "correspondence.png",
+    )
+    found = {"images": chosen.names, "random_boxes": config.random_boxes}
+    found["scores"] = rows
+    return [picture, io.save_json(out / "correspondence.json", found)]
+
+
+def _layers(names: tuple[str, ...], net: spec.Spec) -> list[str]:
+    """The named layers, or the last filtering and the last hidden layer."""
+    if names:
+        return [net.layers[net.index(name)].name for name in names]
+    filtering, dense = (
+        [layer.name for layer in net.layers if isinstance(layer.filter, kind)]
+        for kind in (Conv, Dense)
+    )
+    return filtering[-1:] + dense[:-1][-1:]
+
+
+def _add_random(chosen: part_boxes.PartBoxes, count: int, seed: int) -> np.ndarray:
+    """[N, B + count, 4] int: the boxes of the parts, then those at random positions."""
+    rng, shape = np.random.default_rng(seed), chosen.images[0].shape[:2]
+    drawn = [
+        correspondence.random_boxes(own, shape, count, rng) for own in chosen.boxes
+    ]
+    return np.concatenate([chosen.boxes, drawn], axis=1)
+
+
+def _signs(
+    loaded: LoadedModel,
+    layers: list[str],
+    images: list[np.ndarray],
+    boxes: np.ndarray,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Signs of change under each box, [N, B, D] of -1, 0 and 1, by layer."""
+    network = convnet.ConvNet(loaded.net)
+
+    def model_fn(pixels: jax.Array) -> dict[str, jax.Array]:
+        _, trace = network.apply({"params": loaded.params}, pixels)
+        return {layer: trace.outputs[layer] for layer in layers}
+
+    changes = correspondence.changes(model_fn, images, boxes, batch_size=batch_size)
+    bar = cli.progress(changes, total=len(boxes), desc="occlusions", unit=" images")
+    by_image = list(bar)
+    return {layer: np.stack([signs[layer] for signs in by_image]) for layer in layers}
+
+
+def _scores(signs: dict[str, np.ndarray], parts: list[str]) -> dict[str, dict]:
+    """Mean and standard deviation by part and layer; all random boxes are one row."""
+    boxes = next(iter(signs.values())).shape[1]
+    columns = {part: [index] for index, part in enumerate(parts)}
+    columns["random"] = range(len(parts), boxes)
+    return {
+        part: {
+            layer: correspondence.scores(of_layer[:, own]).summary()
+            for layer, of_layer in signs.items()
+        }
+        for part, own in columns.items()
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)

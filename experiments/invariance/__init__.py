@@ -1,0 +1,1 @@
+"""Fig. 5: how features change as the image is translated, scaled and rotated."""

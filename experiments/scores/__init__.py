@@ -1,0 +1,1 @@
+"""Which maps say where a class is seen: saliency maps scored by annotations."""

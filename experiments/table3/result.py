@@ -1,0 +1,78 @@
+"""One run of a variant: trained, or gone on with, or read from its result.json."""
+
+import dataclasses
+import json
+import pathlib
+
+from experiments.table3 import rows
+from launch import training
+from zf_jax import io
+from zf_jax.errors import BadInput
+from zf_jax.training import checkpoint, loop, step
+
+
+def measure(
+    run: loop.Run, workdir: pathlib.Path, *, signals: list[int], save_minutes: float
+) -> dict:
+    """Errors in percent and seconds of training: read, or trained and measured.
+
+    Args:
+      run: what is trained, on what and how.
+      workdir: of the run.
+      signals: of `training.collected_signals`: when one is there, training saves and
+        the process ends.
+      save_minutes: minutes between two checkpoints within an epoch.
+
+    Raises:
+      BadInput: the folder has the result of another run, or a damaged one.
+    """
+    path = workdir / "result.json"
+    found = _read(path, run)
+    if "top1" in found:
+        return found
+    io.save_json(path, found)
+    with checkpoint.Store(workdir, run.metadata) as store:
+        for _ in training.epochs(
+            run, store, workdir, signals=signals, save_minutes=save_minutes
+        ):
+            pass
+        ended = (store.newest or 0) >= run.steps
+    if not ended:
+        training.exit_after_saving(signals)
+    found |= _errors(run, step.replicate(checkpoint.load(workdir).params))
+    images = run.steps_per_epoch * run.recipe.batch_size
+    epochs = training.read_rows(workdir, run.steps)
+    found["seconds"] = sum(images / epoch["images_per_second"] for epoch in epochs)
+    io.save_json(path, found)
+    return found
+
+
+def _read(path: pathlib.Path, run: loop.Run) -> dict:
+    """What the file knows of the run; without errors where it has not ended."""
+    now = {"dataset": run.train.name, **dataclasses.asdict(run.recipe)}
+    now["splits"] = [run.train.split, run.validation.split]
+    if not path.exists():
+        return {"run": now}
+    try:
+        found = json.loads(path.read_text())
+        then = found["run"]
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{path}: damaged; remove it to measure it anew") from None
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise BadInput(
+                f"{path}: is of a run with {name} {then.get(name)}, not {value}; take "
+                "another --out, or the same flags to go on with it"
+            )
+    return found
+
+
+def _errors(run: loop.Run, params) -> dict[str, float]:
+    """In percent, by the names in `rows.ERRORS`, of centre crops."""
+    eval_step = step.make_eval_step(loop.make_model(run.net, run.recipe))
+    train, validation = (
+        loop.evaluate(run._replace(validation=source), eval_step, params)
+        for source in (run.train, run.validation)
+    )
+    accuracies = {"train_top1": train["top1"], **validation}
+    return {name: 100 * (1 - accuracies[name]) for name in rows.ERRORS}
