@@ -126,13 +126,13 @@ def _measure(
     every = itertools.chain(
         chosen, (image_choice.of_data(loaded, data, i) for i in range(background))
     )
-    bar = cli.progress(range(0, count, size), desc="batches of images")
-    return invariance.measure(
-        _make_model_fn(loaded, layers),
-        (image_choice.stack(itertools.islice(every, size)) for _ in bar),
-        np.concatenate([grid.warps for grid in grids]),
-        border=config.border,
-    )
+    with cli.progress(range(0, count, size), desc="batches of images") as bar:
+        return invariance.measure(
+            _make_model_fn(loaded, layers),
+            (image_choice.stack(itertools.islice(every, size)) for _ in bar),
+            np.concatenate([grid.warps for grid in grids]),
+            border=config.border,
+        )
 
 
 def _make_model_fn(loaded: LoadedModel, layers: list[str]):

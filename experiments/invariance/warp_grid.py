@@ -18,7 +18,8 @@ class WarpConfig:
     translation: int | None = cli.field(
         None, "up and down by so many pixels; 60 of 224 of the height if unset"
     )
-    scale: float = cli.field(1.8, "from a ratio of 1 to this one")
+    # --scale is the factor of a net's images.
+    max_scale: float = cli.field(1.8, "enlarge from a ratio of 1 to this one")
     rotation: float = cli.field(360.0, "from 0 to so many degrees")
     steps: int = cli.field(40, "of each of the three", minimum=4)
 
@@ -53,14 +54,14 @@ def make(config: WarpConfig, height: int) -> list[WarpGrid]:
         largest = max(1, round(60 / 224 * height))
     if not 0 < largest < height:
         raise BadInput(f"--translation={largest}: give 1 to {height - 1} pixels")
-    if not 1 < config.scale < np.inf:
-        raise BadInput(f"--scale={config.scale:g}: give a ratio above 1, as 1.8")
+    if not 1 < config.max_scale < np.inf:
+        raise BadInput(f"--max_scale={config.max_scale:g}: give a ratio above 1")
     if not 0 < config.rotation <= 360:
         raise BadInput(f"--rotation={config.rotation:g}: give degrees, up to 360")
     count = config.steps + 1
     # Whole pixels, so that nothing is interpolated.
     shifts = np.unique(np.rint(np.linspace(-largest, largest, count)))
-    ratios = np.linspace(1, config.scale, count)
+    ratios = np.linspace(1, config.max_scale, count)
     degrees = np.linspace(0, config.rotation, count)
     return [
         WarpGrid(

@@ -1,40 +1,29 @@
 """`experiments.correspondence` as a user runs it, on a data set and on files."""
 
 import json
+import pathlib
+import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.common import dataset, model
+from experiments.correspondence import part_boxes
 from tests.experiments.commands import assert_one_line, assert_png, command
+from zf_jax.errors import BadInput
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory, creatures_dir):
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    ran = command(
-        "launch.train",
-        "--spec=small",
-        "--batch_size=16",
-        "--init=he",
-        "--epochs=1",
-        "--dataset=creatures/64",
-        f"--data_dir={creatures_dir}",
-        f"--workdir={folder}",
-    )
-    assert ran.code == 0, ran.err
-    return folder
-
-
-def correspondence(workdir, out, *more):
+def correspondence(run, out, *more):
     return command(
-        "experiments.correspondence", f"--checkpoint={workdir}", f"--out={out}", *more
+        "experiments.correspondence", f"--checkpoint={run}", f"--out={out}", *more
     )
 
 
-def test_of_a_data_set(workdir, creatures_dir, tmp_path):
-    given = f"--data_dir={creatures_dir}", "--count=3", "--places=2"
-    ran = correspondence(workdir, tmp_path, *given)
+def test_of_a_data_set(run, creatures_dir, tmp_path):
+    given = f"--data_dir={creatures_dir}", "--count=3", "--random_boxes=2"
+    ran = correspondence(run, tmp_path, *given)
     assert ran.code == 0, ran.err
     assert_png(tmp_path / "correspondence.png")
     found = json.loads((tmp_path / "correspondence.json").read_text())
@@ -51,17 +40,17 @@ def test_of_a_data_set(workdir, creatures_dir, tmp_path):
             assert spread > 0
     # Its numbers are of other data.
     assert "paper" not in ran.out
-    again = correspondence(workdir, tmp_path / "2", *given)
+    again = correspondence(run, tmp_path / "2", *given)
     assert again.code == 0
     assert json.loads((tmp_path / "2" / "correspondence.json").read_text()) == found
 
 
-def test_other_parts_layers_and_kind(workdir, creatures_dir, tmp_path):
+def test_other_parts_layers_and_class(run, creatures_dir, tmp_path):
     ran = correspondence(
-        workdir,
+        run,
         tmp_path,
         f"--data_dir={creatures_dir}",
-        "--kind=owl",
+        "--class_name=owl",
         "--count=2",
         "--parts=mouth",
         "--layers=layer1",
@@ -92,25 +81,25 @@ def dogs(tmp_path):
     return folder, boxes
 
 
-def test_of_files(workdir, dogs, tmp_path):
+def test_of_files(run, dogs, tmp_path):
     folder, boxes = dogs
     given = f"--images={folder}", f"--boxes={boxes}", "--parts=nose"
-    ran = correspondence(workdir, tmp_path / "out", *given)
+    ran = correspondence(run, tmp_path / "out", *given)
     assert ran.code == 0, ran.err
     found = json.loads((tmp_path / "out" / "correspondence.json").read_text())
     assert found["images"] == ["0", "1", "2"]
     # The same image and the same box: all features change alike.
     for each in found["scores"]["nose"].values():
         assert each == {"all": [0, 0], "changed": [0, 0]}
-    # At places of their own they do not.
+    # At random positions they do not.
     for each in found["scores"]["random"].values():
         assert each["all"][0] > 0
 
 
-def test_the_papers_numbers_stand_beside_imagenet_alone(workdir, dogs, tmp_path):
+def test_the_papers_numbers_stand_beside_imagenet_alone(run, dogs, tmp_path):
     folder, boxes = dogs
-    given = f"--images={folder}", f"--boxes={boxes}", "--parts=nose", "--places=2"
-    ran = correspondence(workdir, tmp_path / "out", *given, "--dataset=imagenet2012")
+    given = f"--images={folder}", f"--boxes={boxes}", "--parts=nose", "--random_boxes=2"
+    ran = correspondence(run, tmp_path / "out", *given, "--dataset=imagenet2012")
     assert ran.code == 0, ran.err
     assert "layer5, paper" in ran.out
     # Table 1.
@@ -118,65 +107,54 @@ def test_the_papers_numbers_stand_beside_imagenet_alone(workdir, dogs, tmp_path)
     assert "0.107 +- 0.017" in ran.out
 
 
-def test_mistakes_with_the_data_set(workdir, creatures_dir, tmp_path):
-    data = f"--data_dir={creatures_dir}"
-    for given, culprit in (
-        (["--count=40"], "--count=40: creatures/64, validation has 5 images of dog"),
-        (["--kind=unicorn"], "--kind=unicorn: creatures/64, validation has bear, cat"),
-        (["--layers=layer9"], "layer 'layer9': small has layer1"),
-        (["--parts=tail"], "part 'tail': the data set has"),
-        (["--boxes=some.csv"], "--images and --boxes: give both"),
-    ):
-        ran = correspondence(workdir, tmp_path / "out", data, *given)
-        assert_one_line(ran, culprit)
-    assert not (tmp_path / "out").exists()
+@pytest.fixture(scope="module")
+def loaded(run):
+    return model.from_run(run)
 
 
-def test_mistakes_with_files(workdir, dogs, tmp_path):
+def choose(loaded, *, images=(), data_dir=None, **settings):
+    source = dataset.DataConfig(images=tuple(map(str, images)), data_dir=data_dir)
+    return part_boxes.choose(part_boxes.PartConfig(**settings), source, loaded)
+
+
+@pytest.mark.parametrize(
+    ("settings", "culprit"),
+    [
+        ({"count": 40}, "--count=40: creatures/64, validation has 5 images of dog"),
+        ({"class_name": "unicorn"}, "--class_name=unicorn: creatures/64, validation"),
+        ({"parts": ("tail",)}, "part 'tail': the data set has"),
+        ({"parts": ()}, "--parts: give some"),
+        ({"boxes": pathlib.Path("some.csv")}, "--images and --boxes: give both"),
+    ],
+)
+def test_refuses_of_the_data_set(loaded, creatures_dir, settings, culprit):
+    with pytest.raises(BadInput, match=re.escape(culprit)):
+        choose(loaded, data_dir=creatures_dir, **settings)
+
+
+def test_refuses_of_files(loaded, dogs):
     folder, boxes = dogs
-    files, parts = f"--images={folder}", "--parts=nose"
-    out = tmp_path / "out"
-    ran = correspondence(workdir, out, files, parts)
-    assert_one_line(ran, "--images and --boxes: give both")
-    one = f"--images={folder / '0.png'}"
-    ran = correspondence(workdir, out, one, f"--boxes={boxes}", parts)
-    assert_one_line(ran, "--images: 1 image")
-    ran = correspondence(workdir, out, files, f"--boxes={boxes}")
-    assert_one_line(ran, "no left_eye of 0.png")
-    ran = correspondence(workdir, out, files, f"--boxes={tmp_path / 'none.csv'}", parts)
-    assert_one_line(ran, "none.csv: No such file")
+    nose = {"boxes": boxes, "parts": ("nose",)}
+    with pytest.raises(BadInput, match="--images and --boxes: give both"):
+        choose(loaded, images=[folder])
+    with pytest.raises(BadInput, match="--images: 1 image"):
+        choose(loaded, images=[folder / "0.png"], **nose)
+    with pytest.raises(BadInput, match=r"no left_eye of 0\.png"):
+        choose(loaded, images=[folder], boxes=boxes)
     text = boxes.read_text()
     boxes.write_text(text.replace("2.png,nose,20,24,32,40", "2.png,nose,20,24,80,40"))
-    ran = correspondence(workdir, out, files, f"--boxes={boxes}", parts)
-    assert_one_line(ran, "nose of 2.png lies outside of the image of 64x64 pixels")
-    boxes.write_text(text.replace("24,32", "abc,32"))
-    ran = correspondence(workdir, out, files, f"--boxes={boxes}", parts)
-    assert_one_line(ran, "boxes.csv, line 2: no box")
-    assert not out.exists()
-
-
-def test_files_of_one_name(workdir, dogs, tmp_path):
-    folder, boxes = dogs
-    other = tmp_path / "others" / "0.png"
+    with pytest.raises(BadInput, match=r"nose of 2\.png lies outside of the image"):
+        choose(loaded, images=[folder], **nose)
+    boxes.write_text(text)
+    other = folder.parent / "others" / "0.png"
     other.parent.mkdir()
-    Image.open(folder / "1.png").save(other)
-    given = f"--images={folder},{other}", f"--boxes={boxes}", "--parts=nose"
-    ran = correspondence(workdir, tmp_path / "out", *given)
-    assert_one_line(ran, f"--images: {folder / '0.png'} and {other} have one name")
+    shutil.copy(folder / "1.png", other)
+    with pytest.raises(BadInput, match="have one name"):
+        choose(loaded, images=[folder, other], **nose)
+
+
+def test_a_mistake_writes_nothing(run, creatures_dir, tmp_path):
+    given = f"--data_dir={creatures_dir}", "--layers=layer9"
+    ran = correspondence(run, tmp_path / "out", *given)
+    assert_one_line(ran, "layer 'layer9': small has layer1")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_data_set_without_parts(workdir, tmp_path):
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        for name in ("dog", "cat"):
-            folder = tmp_path / "plain" / split / name
-            folder.mkdir(parents=True)
-            for number in range(2):
-                pixels = rng.integers(0, 256, (40, 40, 3), np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
-    plain = f"--dataset=folder:{tmp_path / 'plain'}", f"--data_dir={tmp_path / 'data'}"
-    # It is prepared once, with a bar; then there is nothing but the mistake.
-    correspondence(workdir, tmp_path / "out", *plain)
-    ran = correspondence(workdir, tmp_path / "out", *plain)
-    assert_one_line(ran, "parts: the data set has no boxes")

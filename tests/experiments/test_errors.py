@@ -6,23 +6,22 @@ import jax
 import numpy as np
 import pytest
 
-from tests.experiments.commands import SMALL, assert_one_line, command
+from experiments.common import dataset, model
+from experiments.errors import ensemble
+from tests.experiments.commands import SMALL, assert_one_line, command, train
 from zf_jax import convnet, spec
 from zf_jax.data import crops, sources
+from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint
-
-TRAIN = ("--spec=small", "--batch_size=16", "--init=he", "--epochs=1", "--resize=40")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, creatures_dir):
-    """Two runs that differ in their seed."""
+    """Two runs that differ in their seed; images of 40 pixels leave room for crops."""
     folder = tmp_path_factory.mktemp("runs")
-    data = ("--dataset=creatures/64", f"--data_dir={creatures_dir}")
     for seed in (0, 1):
-        to = f"--workdir={folder / str(seed)}"
-        ran = command("launch.train", *TRAIN, *data, to, f"--seed={seed}")
-        assert ran.code == 0, ran.err
+        more = "--epochs=1", "--resize=40", f"--seed={seed}"
+        train(creatures_dir, folder / str(seed), *more)
     return folder
 
 
@@ -80,13 +79,12 @@ def test_a_net_averaged_with_itself(runs, creatures_dir, tmp_path):
     assert {**one, "net": ""} == {**average, "net": ""}
 
 
+@pytest.mark.slow
 def test_two_specs_averaged(runs, creatures_dir, tmp_path, monkeypatch):
     layers = (SMALL.layers[0], *SMALL.layers[2:])
     monkeypatch.setitem(spec.NETS, "flat", spec.Spec("flat", SMALL.input, layers))
-    flat, data = tmp_path / "flat", f"--data_dir={creatures_dir}"
-    how = "--spec=flat", *TRAIN[1:], "--dataset=creatures/64", data
-    ran = command("launch.train", *how, f"--workdir={flat}")
-    assert ran.code == 0, ran.err
+    more = "--epochs=1", "--resize=40"
+    flat = train(creatures_dir, tmp_path / "flat", *more, net="flat")
     both = f"--checkpoints={runs / '0'},{flat}"
     ran = errors(creatures_dir, both, f"--out={tmp_path}")
     assert ran.code == 0, ran.err
@@ -159,28 +157,35 @@ def test_classes_that_differ_are_refused(runs, creatures_dir, tmp_path, monkeypa
         return restored
 
     monkeypatch.setattr(checkpoint, "load", other)
-    out = f"--out={tmp_path / 'new'}"
-    both = f"--checkpoints={runs / '0'},{runs / '1'}"
-    assert_one_line(errors(creatures_dir, both, out), str(runs / "1"))
+    with pytest.raises(BadInput, match=r"not those of .*class 0 is a, not bear"):
+        load_ensemble(creatures_dir, checkpoints=(str(runs / "0"), str(runs / "1")))
     # The images' classes are not the net's.
-    assert_one_line(
-        errors(creatures_dir, f"--checkpoint={runs / '1'}", out), "--dataset"
-    )
-    assert not (tmp_path / "new").exists()
+    with pytest.raises(BadInput, match=r"--dataset: .*class 0 is bear, not a"):
+        load_ensemble(creatures_dir, checkpoint=runs / "1")
+
+
+def load_ensemble(data_dir, checkpoints=(), **settings):
+    config = ensemble.EnsembleConfig(model.ModelConfig(**settings), checkpoints)
+    return ensemble.load(config, dataset.DataConfig(data_dir=data_dir))
 
 
 @pytest.mark.parametrize(
-    ("given", "culprit"),
+    ("settings", "culprit"),
     [
-        (("--checkpoint={}/0", "--last=layer5"), "without classes"),
-        (("--checkpoint={}/0", "--checkpoints={}/1"), "--checkpoints"),
-        (("--onnx=net.onnx", "--checkpoints={}/0"), "--checkpoints: leave out --onnx"),
-        (("--step=6", "--checkpoints={}/0,{}/1"), "--checkpoints: leave out --step"),
-        (("--checkpoints={}/0,{}/none",), "none"),
-        ((), "--checkpoint"),
+        ({"checkpoint": "0", "upto": "layer5"}, "without classes"),
+        ({"checkpoint": "0", "checkpoints": ("1",)}, "leave out --checkpoint"),
+        ({"onnx": "net.onnx", "checkpoints": ("0",)}, "leave out --onnx"),
+        ({"step": 6, "checkpoints": ("0", "1")}, "leave out --step"),
     ],
 )
-def test_refused(runs, creatures_dir, tmp_path, given, culprit):
-    given = [each.replace("{}", str(runs)) for each in given]
-    assert_one_line(errors(creatures_dir, *given, f"--out={tmp_path / 'new'}"), culprit)
+def test_refuses(runs, creatures_dir, monkeypatch, settings, culprit):
+    monkeypatch.chdir(runs)
+    with pytest.raises(BadInput, match=culprit):
+        load_ensemble(creatures_dir, **settings)
+
+
+def test_a_mistake_writes_nothing(runs, creatures_dir, tmp_path):
+    both = f"--checkpoints={runs / '0'},{runs / 'none'}"
+    ran = errors(creatures_dir, both, f"--out={tmp_path / 'new'}")
+    assert_one_line(ran, "none")
     assert not (tmp_path / "new").exists()

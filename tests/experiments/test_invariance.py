@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.invariance import warp_grid
 from tests.experiments.commands import (
     SMALL,
     assert_one_line,
@@ -14,31 +15,15 @@ from tests.experiments.commands import (
 )
 from zf_jax import convnet
 from zf_jax.data import batches, sources
+from zf_jax.errors import BadInput
 from zf_jax.probes import warps
 from zf_jax.training import checkpoint
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, creatures_dir):
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    ran = command(
-        "launch.train",
-        "--spec=small",
-        "--batch_size=16",
-        "--init=he",
-        "--epochs=1",
-        "--dataset=creatures/64",
-        f"--data_dir={creatures_dir}",
-        f"--workdir={folder}",
-    )
-    assert ran.code == 0, ran.err
-    return folder
-
-
 @pytest.fixture
-def photographs(tmp_path):
+def files_folder(tmp_path):
     """Two of one size and one of another."""
-    folder, rng = tmp_path / "photographs", np.random.default_rng(0)
+    folder, rng = tmp_path / "files_folder", np.random.default_rng(0)
     folder.mkdir()
     for name, width in (("a", 40), ("b", 40), ("wide", 60)):
         pixels = rng.integers(0, 255, (40, width, 3), np.uint8)
@@ -53,7 +38,7 @@ def invariance(run, *more):
 
 
 def test_invariance(run, creatures_dir):
-    ran = invariance(run, "--many=12", "--steps=8")
+    ran = invariance(run, "--background_images=12", "--steps=8")
     assert ran.code == 0, ran.err
     assert [path.name for path in ran.written] == ["invariance.png", "invariance.npz"]
     assert {path.parent.resolve() for path in ran.written} == {run / "invariance"}
@@ -64,8 +49,8 @@ def test_invariance(run, creatures_dir):
     np.testing.assert_allclose(found["scale"], np.linspace(1, 1.8, 9))
     np.testing.assert_allclose(found["rotation"], np.linspace(0, 360, 9))
     assert found["distance_layer1"].shape == (5 + 12, 27)
-    kinds = [name.rsplit("-", 1)[0] for name in found["names"]]
-    assert len(set(kinds)) == 5
+    classes = [name.rsplit("-", 1)[0] for name in found["names"]]
+    assert len(set(classes)) == 5
     # The paper's two layers: the first, and the last before the classes.
     assert {"distance_layer6", "norm_layer1", "norm_layer6"} <= set(found)
     for name in ("translation", "scale", "rotation"):
@@ -95,8 +80,8 @@ def test_invariance(run, creatures_dir):
 
 
 def test_chosen_images_layers_and_ranges(run, tmp_path):
-    given = ("--indices=3,1", "--layers=layer6,layer5", "--many=0", "--raw")
-    ranges = ("--translation=2", "--scale=1.2", "--rotation=90", "--border=edge")
+    given = "--indices=3,1", "--layers=layer6,layer5", "--raw", "--background_images=0"
+    ranges = ("--translation=2", "--max_scale=1.2", "--rotation=90", "--border=edge")
     ran = invariance(run, *given, *ranges, "--steps=20", f"--out={tmp_path}")
     assert ran.code == 0, ran.err
     found = numbers_in(tmp_path / "invariance.npz")
@@ -108,8 +93,10 @@ def test_chosen_images_layers_and_ranges(run, tmp_path):
     assert [name.rsplit("-", 1)[1] for name in found["names"]] == ["3", "1"]
 
 
-def test_photographs_beside_the_data_set(run, photographs, tmp_path):
-    given = (f"--images={photographs}/a.png,{photographs}/wide.png", "--many=4")
+@pytest.mark.slow
+def test_files_and_the_data_set_behind(run, files_folder, tmp_path):
+    files = ",".join(str(files_folder / name) for name in ("a.png", "wide.png"))
+    given = f"--images={files}", "--background_images=4"
     ran = invariance(run, *given, "--steps=4", f"--out={tmp_path}")
     assert ran.code == 0, ran.err
     found = numbers_in(tmp_path / "invariance.npz")
@@ -119,18 +106,19 @@ def test_photographs_beside_the_data_set(run, photographs, tmp_path):
     assert ((found["labels"] >= 0) & (found["labels"] < 10)).all()
 
 
-def test_photographs_alone_take_no_data_set(run, photographs, tmp_path, monkeypatch):
+def test_files_alone_need_no_data_set(run, files_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "open_split", None)
-    given = f"--images={photographs}/a.png", "--many=0", "--steps=4"
+    given = f"--images={files_folder}/a.png", "--background_images=0", "--steps=4"
     ran = invariance(run, *given, f"--out={tmp_path}")
     assert ran.code == 0, ran.err
     found = numbers_in(tmp_path / "invariance.npz")
     assert found["distance_layer1"].shape == (1, 15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [[], ["a.png"]])
-def test_an_image_without_features(run, photographs, tmp_path, monkeypatch, others):
-    # The mean colour, before filters without bias.
+def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch, others):
+    # An image of the mean colour, and a layer without bias.
     load = checkpoint.load
 
     def without_bias(*given):
@@ -141,10 +129,10 @@ def test_an_image_without_features(run, photographs, tmp_path, monkeypatch, othe
 
     monkeypatch.setattr(checkpoint, "load", without_bias)
     pixels = np.full((40, 40, 3), SMALL.input.mean, np.uint8)
-    Image.fromarray(pixels).save(photographs / "grey.png")
-    files = ",".join(str(photographs / each) for each in ["grey.png", *others])
-    given = f"--images={files}", "--many=0", "--steps=4", f"--out={tmp_path}"
-    ran = invariance(run, *given)
+    Image.fromarray(pixels).save(files_folder / "grey.png")
+    files = ",".join(str(files_folder / each) for each in ["grey.png", *others])
+    given = f"--images={files}", "--background_images=0", f"--out={tmp_path}"
+    ran = invariance(run, *given, "--steps=4")
     assert ran.code == 0, ran.err
     found = numbers_in(tmp_path / "invariance.npz")
     assert (found["norm_layer1"] == 0).tolist() == [True, *[False] * len(others)]
@@ -154,10 +142,12 @@ def test_an_image_without_features(run, photographs, tmp_path, monkeypatch, othe
     assert all("0%, 0%" in line for line in layer1) == (not others)
 
 
-def test_a_net_without_classes(run, photographs, tmp_path):
-    # Which takes photographs of any size: none of the data set's beside them.
-    given = (f"--images={photographs}/[ab].png", "--many=3", "--last=layer5")
-    ran = invariance(run, *given, "--steps=4", f"--out={tmp_path}")
+def test_a_net_without_classes(run, files_folder, tmp_path):
+    # It takes files of any size: none of the data set's are compared with them.
+    given = f"--images={files_folder}/[ab].png", "--upto=layer5"
+    ran = invariance(
+        run, *given, "--background_images=3", "--steps=4", f"--out={tmp_path}"
+    )
     assert ran.code == 0, ran.err
     assert "has no classes" in ran.out
     found = numbers_in(tmp_path / "invariance.npz")
@@ -167,46 +157,33 @@ def test_a_net_without_classes(run, photographs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "culprit"),
+    ("settings", "culprit"),
     [
-        ("--layers=layer1,layer9", "layer 'layer9': small has layer1, layer5"),
-        ("--layers=layer1", "--layers=layer1: give two of layer1"),
-        ("--layers=layer1,layer1", "give two"),
-        ("--translation=0", "--translation=0: give 1 to 31 pixels"),
-        ("--translation=32", "--translation=32"),
-        ("--scale=1", "--scale=1: give a ratio above 1"),
-        ("--scale=nan", "--scale=nan"),
-        ("--rotation=0", "--rotation=0: give degrees"),
-        ("--rotation=361", "--rotation=361"),
-        ("--indices=1,99", "--indices=99"),
-        ("--last=layer1", "--layers=layer1,layer1: give two of layer1"),
-        ("--split=test", "'test'"),
+        ({"translation": 0}, "--translation=0: give 1 to 31 pixels"),
+        ({"translation": 32}, "--translation=32"),
+        ({"max_scale": 1.0}, "--max_scale=1: give a ratio above 1"),
+        ({"max_scale": float("nan")}, "--max_scale=nan"),
+        ({"rotation": 0.0}, "--rotation=0: give degrees"),
+        ({"rotation": 361.0}, "--rotation=361"),
     ],
 )
-def test_refuses(run, tmp_path, given, culprit):
+def test_refuses_a_range(settings, culprit):
+    with pytest.raises(BadInput, match=culprit):
+        warp_grid.make(warp_grid.WarpConfig(**settings), height=32)
+
+
+def test_refuses_other_than_two_layers(run, tmp_path):
     out = tmp_path / "out"
-    ran = invariance(run, f"--out={out}", given)
-    assert_one_line(ran, culprit)
+    ran = invariance(run, f"--out={out}", "--layers=layer1,layer1")
+    assert_one_line(ran, "--layers=layer1,layer1: give two of layer1")
     assert not out.exists()
 
 
-@pytest.mark.parametrize(
-    ("given", "culprit"),
-    [
-        ("--many=0", "wide: 40x60 pixels, and a 40x40; give images of one size"),
-        ("--many=5", "give images of one size"),
-    ],
-)
-def test_refuses_several_sizes(run, photographs, tmp_path, given, culprit):
+def test_refuses_several_sizes(run, files_folder, tmp_path):
     out = tmp_path / "out"
-    ran = invariance(
-        run,
-        f"--images={photographs}",
-        "--last=layer5",
-        "--size=40",
-        f"--out={out}",
-        given,
-    )
+    given = f"--images={files_folder}", "--upto=layer5", "--size=40", f"--out={out}"
+    ran = invariance(run, *given, "--background_images=5")
     assert ran.code == 2
+    culprit = "wide: 40x60 pixels, and a 40x40; give images of one size"
     assert culprit in ran.err.splitlines()[-1]
     assert not out.exists()
