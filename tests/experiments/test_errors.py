@@ -37,13 +37,13 @@ def rows(path):
 
 def by_hand(run, data, views):
     """Top-1 error in percent, by views of each image: [V, 32, 32, 3]."""
-    about, params, _ = checkpoint.load(run)
+    metadata, params, _ = checkpoint.load(run)
     source = sources.open_split("creatures/64", "validation", data_dir=data)
-    wrong, model = 0, convnet.ConvNet(about.net)
+    wrong, model = 0, convnet.ConvNet(metadata.net)
     apply = jax.jit(lambda images: model.apply({"params": params}, images)[0])
     for example in source.examples:
         cut = views(crops.resize(example["image"], 40))
-        logits = np.asarray(apply(convnet.prepare(cut, about.net.input)))
+        logits = np.asarray(apply(convnet.prepare(cut, metadata.net.input)))
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         mean = (odds / odds.sum(axis=1, keepdims=True)).mean(axis=0)
         wrong += mean.argmax() != example["label"]
@@ -97,9 +97,11 @@ def test_two_specs_averaged(runs, creatures_dir, tmp_path, monkeypatch):
     ]
     mean = 0
     for folder in (runs / "0", flat):
-        about, params, _ = checkpoint.load(folder)
-        given = {"params": params}, convnet.prepare(np.stack(cut), about.net.input)
-        mean += np.asarray(jax.nn.softmax(convnet.ConvNet(about.net).apply(*given)[0]))
+        metadata, params, _ = checkpoint.load(folder)
+        given = {"params": params}, convnet.prepare(np.stack(cut), metadata.net.input)
+        mean += np.asarray(
+            jax.nn.softmax(convnet.ConvNet(metadata.net).apply(*given)[0])
+        )
     labels = np.array([example["label"] for example in source.examples])
     assert average["one crop"][0] == 100 * (mean.argmax(axis=1) != labels).mean()
 
@@ -122,9 +124,9 @@ def test_the_papers_numbers_stand_beside_those_of_its_data(
 
     def renamed(run, step=None):
         restored = load(run, step)
-        net = restored.about.net
+        net = restored.metadata.net
         net = spec.Spec("zfnet", net.input, net.layers)
-        return restored._replace(about=restored.about._replace(net=net))
+        return restored._replace(metadata=restored.metadata._replace(net=net))
 
     monkeypatch.setattr(checkpoint, "load", renamed)
     monkeypatch.setattr(
@@ -153,7 +155,9 @@ def test_classes_that_differ_are_refused(runs, creatures_dir, tmp_path, monkeypa
         restored = load(run, step)
         labels = tuple("abcdefghij")
         if str(run).endswith("1"):
-            restored = restored._replace(about=restored.about._replace(labels=labels))
+            restored = restored._replace(
+                metadata=restored.metadata._replace(labels=labels)
+            )
         return restored
 
     monkeypatch.setattr(checkpoint, "load", other)

@@ -58,9 +58,9 @@ def test_invariance(run, creatures_dir):
 
     # Anew, by the net itself.
     source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
-    about, params, _ = checkpoint.load(run)
+    metadata, params, _ = checkpoint.load(run)
     numbers = [int(name.rsplit("-", 1)[1]) for name in found["names"]] + [*range(12)]
-    cut = {"size": (32, 32), "resize": about.resize}
+    cut = {"size": (32, 32), "resize": metadata.resize}
     pixels = np.stack([batches.image_at(source, i, **cut) for i in numbers])
     images = convnet.prepare(pixels, SMALL.input)
     labels = [int(source.examples[i]["label"]) for i in numbers]

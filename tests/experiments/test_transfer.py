@@ -78,12 +78,12 @@ def test_features_are_the_nets(run, done, creatures_dir):
     features = np.load(path)
     # 32 x 32 pixels, a filter of stride 2, a pool to 8 x 8 and one of 3 x 3, stride 2.
     assert features.shape[1] == 3 * 3 * 8
-    about, params, _ = checkpoint.load(run)
+    metadata, params, _ = checkpoint.load(run)
     source = sources.open_split("creatures/64", "train", data_dir=creatures_dir)
-    cut = {"size": (32, 32), "resize": about.resize, "batch_size": 96}
+    cut = {"size": (32, 32), "resize": metadata.resize, "batch_size": 96}
     (batch,) = batches.evaluation(source, **cut)
-    pixels = convnet.prepare(batch.images, about.net.input)
-    model = convnet.ConvNet(about.net)
+    pixels = convnet.prepare(batch.images, metadata.net.input)
+    model = convnet.ConvNet(metadata.net)
     _, trace = jax.jit(model.apply)({"params": params}, pixels)
     every = np.asarray(trace.outputs["layer5"]).reshape(96, -1)
     # The drawn images in the order of the split: each row is one of them.
