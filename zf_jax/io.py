@@ -1,6 +1,7 @@
 """Figures and arrays as files: whole or not at all."""
 
 import contextlib
+import errno
 import json
 import pathlib
 
@@ -11,12 +12,21 @@ from PIL import Image
 
 @contextlib.contextmanager
 def atomic_write(path: pathlib.Path):
-    """A file to write beside `path`, moved there when all went well, else removed."""
+    """A file to write beside `path`, moved there when all went well, else removed.
+
+    Raises:
+      OSError: it cannot be written; names `path`, as a full disk's error does not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".new{path.suffix}")
     try:
         yield fresh
         fresh.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = error.strerror or str(error)
+        raise OSError(error.errno or errno.EIO, reason, str(path)) from error
     finally:
         fresh.unlink(missing_ok=True)
 

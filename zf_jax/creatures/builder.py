@@ -1,4 +1,4 @@
-"""The data set `creatures`: ten kinds of animal heads, with the truth about each.
+"""The data set `creatures`: heads of ten kinds of animals, with their annotations.
 
 A tensorflow-datasets builder that needs no TensorFlow: it draws its pictures itself,
 hands encoded PNG files to the writer, and is read back as a random access source.
@@ -19,14 +19,14 @@ import tensorflow_datasets as tfds
 
 from zf_jax.creatures import render, scenes
 
-# The data set is this seed's; another seed is another data set of the same kind.
+# The data set is this seed's; another seed is another data set of the same classes.
 SEED = 0
 
 _DESCRIPTION = """\
 Heads of ten kinds of animals seen from the front, drawn on natural-looking (1/f)
-backgrounds among plants and loose parts of other kinds. The kind is told by the shape
-of the parts (ears, muzzle or beak, eyes, whiskers, horns), never by colour or place
-alone. Every example carries the silhouette of the animal and the boxes of its eyes,
+backgrounds among plants and loose parts of other classes. The class is told by the
+shape of the parts (ears, muzzle or beak, eyes, whiskers, horns), never by colour or
+position alone. Every example carries the silhouette of the animal and the boxes of its eyes,
 nose, mouth and ears (left and right as the viewer sees them), and is a function of
 (seed, split, index) alone.
 """
@@ -70,7 +70,7 @@ class Creatures(tfds.core.GeneratorBasedBuilder):
                     "image": tfds.features.Image(
                         shape=(size, size, 3), encoding_format="png"
                     ),
-                    "label": tfds.features.ClassLabel(names=scenes.KINDS),
+                    "label": tfds.features.ClassLabel(names=scenes.CLASSES),
                     "mask": tfds.features.Image(
                         shape=(size, size, 1), encoding_format="png"
                     ),

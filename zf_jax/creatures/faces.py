@@ -1,4 +1,4 @@
-"""Parts that several kinds share in different measures: eyes, noses, mouths."""
+"""Parts that several classes share in different measures: eyes, noses, mouths."""
 
 from zf_jax.creatures.painting import Part
 from zf_jax.creatures.shapes import Ellipse, Leaf

@@ -1,8 +1,8 @@
-"""The anatomy of the ten kinds: what tells them apart is the shape of their parts.
+"""The anatomy of the ten classes: what tells them apart is the shape of their parts.
 
 Lengths are in head radii, the origin is the middle of the head, y points down and x
 to the right. A mirrored part is given for the right side. Parts are listed from back
-to front. Every kind has the groups "ear", "eye", "nose" and "mouth". The first part
+to front. Every class has the groups "ear", "eye", "nose" and "mouth". The first part
 of an ear, an eye or a nose holds the others; a mouth is all its parts together.
 """
 
@@ -15,17 +15,17 @@ from zf_jax.creatures.painting import Part
 from zf_jax.creatures.shapes import Blend, Ellipse, Leaf
 from zf_jax.creatures.strokes import Line, bow
 
-# Each measure of each animal differs from its kind's by up to this fraction.
+# Each measure of each animal differs from its class's by up to this fraction.
 VARIETY = 0.07
 
 
-def head(kind: str, dice: FastRng) -> list[Part]:
-    """The parts of one animal of `kind`, from back to front."""
+def head(class_name: str, rng: FastRng) -> list[Part]:
+    """The parts of one animal of `class_name`, from back to front."""
 
     def near(value: float) -> float:
-        return value * dice(1 - VARIETY, 1 + VARIETY)
+        return value * rng(1 - VARIETY, 1 + VARIETY)
 
-    return _KINDS[kind](near)
+    return _CLASSES[class_name](near)
 
 
 def _bear(n) -> list[Part]:
@@ -203,7 +203,7 @@ def _ram(n) -> list[Part]:
     ]
 
 
-_KINDS: dict[str, Callable[[Callable[[float], float]], list[Part]]] = {
+_CLASSES: dict[str, Callable[[Callable[[float], float]], list[Part]]] = {
     "bear": _bear,
     "cat": _cat,
     "cow": _cow,
@@ -215,4 +215,4 @@ _KINDS: dict[str, Callable[[Callable[[float], float]], list[Part]]] = {
     "rabbit": _rabbit,
     "ram": _ram,
 }
-KINDS = tuple(_KINDS)
+CLASSES = tuple(_CLASSES)

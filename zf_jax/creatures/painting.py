@@ -28,7 +28,7 @@ class Pose(NamedTuple):
     radius: float
     tilt: float
 
-    def place(self, points: np.ndarray) -> np.ndarray:
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
         """[n, 2] local points (x, y) in the units of the picture."""
         cos, sin = math.cos(self.tilt), math.sin(self.tilt)
         x, y = points[:, 0], points[:, 1]
@@ -161,11 +161,11 @@ def paint(canvas, frame, part, colours, turn=(0.0, 0.0), hair=None):
     (top, bottom), (left, right) = frame.window(part, turn)
     if top >= bottom or left >= right:
         return
-    inside = (
+    within = (
         slice(top - frame.rows[0], bottom - frame.rows[0]),
         slice(left - frame.columns[0], right - frame.columns[0]),
     )
-    local_x, local_y = frame.x[inside], frame.y[inside]
+    local_x, local_y = frame.x[within], frame.y[within]
     x, y = local_x, local_y
     if part.face:
         x, y = x - turn[0], y - turn[1]
@@ -173,7 +173,7 @@ def paint(canvas, frame, part, colours, turn=(0.0, 0.0), hair=None):
         x = np.abs(x - part.axis) + part.axis if part.axis else np.abs(x)
     distance = part.shape.distance(x, y)
     if part.fuzz and hair is not None:
-        distance = distance + part.fuzz * hair[inside]
+        distance = distance + part.fuzz * hair[within]
     region = canvas.image[:, top:bottom, left:right]
     if part.shadow:
         depth = 1.0 - distance * (1 / _SHADOW_REACH)
@@ -185,7 +185,7 @@ def paint(canvas, frame, part, colours, turn=(0.0, 0.0), hair=None):
     np.minimum(np.maximum(alpha, 0.0, out=alpha), part.opacity, out=alpha)
     colour = colours[part.role]
     if colour.shape[-1] > 1:
-        colour = colour[(slice(None), *inside)]
+        colour = colour[(slice(None), *within)]
     if part.volume:
         colour = colour * _tone(distance, local_x, local_y, part, frame.light)
     region += alpha * (colour - region)

@@ -1,4 +1,4 @@
-"""The colours, drawn alike for every kind so that colour tells nothing about it."""
+"""The colours, drawn alike for every class, so that colour tells nothing about it."""
 
 import numpy as np
 
@@ -49,23 +49,23 @@ LEAVES = (
 )
 
 
-def tint(dice: FastRng, colour, spread: float = 0.05) -> np.ndarray:
+def tint(rng: FastRng, colour, spread: float = 0.05) -> np.ndarray:
     """`colour` with a little chance in it, [3, 1, 1] float32."""
     r, g, b = colour
-    shift = 1 + dice(-spread, spread) * 1.5
-    warmth = dice(-spread, spread) / 2
+    shift = 1 + rng(-spread, spread) * 1.5
+    warmth = rng(-spread, spread) / 2
     channels = r * shift + warmth, g * shift, b * shift - warmth
     return np.array(channels, np.float32)[:, None, None]
 
 
-def coat(dice: FastRng) -> dict[str, np.ndarray]:
+def coat(rng: FastRng) -> dict[str, np.ndarray]:
     """The colours of one animal by role, each [3, 1, 1] float32 in 0 to 1."""
-    fur = tint(dice, dice.pick(FURS))
+    fur = tint(rng, rng.pick(FURS))
     # The second fur is a paler or darker tone, or now and then another colour.
-    second = tint(dice, dice.pick(FURS)) if dice.chance(0.4) else fur
-    towards, amount = (0.97, dice(0.3, 0.6)) if dice.chance(0.7) else (0.12, 0.4)
+    second = tint(rng, rng.pick(FURS)) if rng.chance(0.4) else fur
+    towards, amount = (0.97, rng(0.3, 0.6)) if rng.chance(0.7) else (0.12, 0.4)
     second = second + amount * (towards - second)
-    pink = tint(dice, (0.86, 0.56, 0.52))
+    pink = tint(rng, (0.86, 0.56, 0.52))
     pale, dark = np.float32([0.98, 0.97, 0.94]), np.float32([0.09, 0.07, 0.08])
     pale, dark = pale[:, None, None], dark[:, None, None]
     return {
@@ -73,13 +73,13 @@ def coat(dice: FastRng) -> dict[str, np.ndarray]:
         "second": second,
         "inner": fur * 0.35 + pink * 0.55,
         "shade": fur * 0.8,
-        "horn": tint(dice, dice.pick(HORNS)),
-        "nose": tint(dice, dice.pick(NOSES), 0.03),
-        "iris": tint(dice, dice.pick(IRISES)),
-        "tongue": tint(dice, (0.86, 0.42, 0.42)),
+        "horn": tint(rng, rng.pick(HORNS)),
+        "nose": tint(rng, rng.pick(NOSES), 0.03),
+        "iris": tint(rng, rng.pick(IRISES)),
+        "tongue": tint(rng, (0.86, 0.42, 0.42)),
         "dark": dark,
         "white": pale,
-        "whisker": pale if dice.chance(0.5) else dark,
+        "whisker": pale if rng.chance(0.5) else dark,
         # A mouth shows on dark fur, too.
         "line": dark if second.mean() > 0.4 else pale * 0.85,
     }

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from zf_jax import processes
 from zf_jax.creatures import scenes
 
 # Fewer examples than this are drawn sooner than processes start.
@@ -32,7 +33,7 @@ class Encoded(NamedTuple):
     Attributes:
       image: the file of [S, S, 3] uint8.
       mask: the file of [S, S] uint8.
-      label: position of the kind in `scenes.KINDS`.
+      label: index of the class in `scenes.CLASSES`.
       parts: boxes by name, as in `scenes.Example`.
     """
 
@@ -87,7 +88,9 @@ def draw_all(
     # Fresh processes: a fork of one that runs JAX's threads can hang. An executor,
     # for unlike a Pool it raises when its processes die instead of waiting for ever.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=processes.end_with_parent
+    ) as pool:
         waiting = [
             pool.submit(_chunk, *task)
             for task in itertools.islice(tasks, _AHEAD * workers)

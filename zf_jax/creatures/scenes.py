@@ -10,12 +10,13 @@ from zf_jax.creatures import clutter, heads, noise, palette
 from zf_jax.creatures.fast_rng import FastRng
 from zf_jax.creatures.painting import Canvas, Frame, Part, Pose, paint
 
-KINDS = heads.KINDS
+CLASSES = heads.CLASSES
 SPLITS = ("train", "validation")
 # The named parts; left and right as the viewer sees them.
 PARTS = ("left_eye", "right_eye", "nose", "mouth", "left_ear", "right_ear")
 
-# The knobs of difficulty: alike for all kinds, so that none of them tells the kind.
+# How difficult the pictures are: alike for all classes, so that none of these tells
+# the class.
 RADIUS = (0.23, 0.34)  # of the head, in sides of the picture
 JITTER = 0.11  # of the silhouette's middle, either way, in sides of the picture
 TILT = math.radians(25)  # at most, either way
@@ -32,12 +33,12 @@ _LABEL_STREAM = 1
 
 
 class Example(NamedTuple):
-    """A picture and the truth about it.
+    """A picture and its annotations.
 
     Attributes:
       image: [S, S, 3] uint8 sRGB.
       mask: [S, S] uint8: 255 on the animal (also where something covers it), else 0.
-      label: position of the kind in `KINDS`.
+      label: index of the class in `CLASSES`.
       parts: for each of `PARTS` its box (ymin, xmin, ymax, xmax), in sides of the
         picture, clipped to 0 to 1.
     """
@@ -67,18 +68,18 @@ def draw(seed: int, split: str, index: int, size: int = 64) -> Example:
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     stream = SPLITS.index(split)
-    rng = np.random.default_rng([seed, stream, index])
-    dice = FastRng(rng)
-    label = _labels(seed, stream, index // len(KINDS))[index % len(KINDS)]
-    kind = KINDS[label]
-    parts = heads.head(kind, dice)
-    turn = dice(-TURN, TURN), dice(-TURN, TURN) / 2
-    pose = _pose(kind, dice)
-    noises = noise.fields(rng, size, _EXPONENTS)
-    canvas = _background(dice, noises)
-    scene = canvas, dice
+    generator = np.random.default_rng([seed, stream, index])
+    rng = FastRng(generator)
+    label = _labels(seed, stream, index // len(CLASSES))[index % len(CLASSES)]
+    class_name = CLASSES[label]
+    parts = heads.head(class_name, rng)
+    turn = rng(-TURN, TURN), rng(-TURN, TURN) / 2
+    pose = _pose(class_name, rng)
+    noises = noise.fields(generator, size, _EXPONENTS)
+    canvas = _background(rng, noises)
+    scene = canvas, rng
     clutter.plants(*scene)
-    clutter.pieces(*scene, kind, pose)
+    clutter.pieces(*scene, class_name, pose)
     # A field on its side serves as another: the coat is patched independently.
     _animal(*scene, parts, pose, turn, noises[0].T)
     clutter.cover(*scene, pose)
@@ -92,71 +93,71 @@ def draw(seed: int, split: str, index: int, size: int = 64) -> Example:
 
 @functools.lru_cache(64)
 def _labels(seed: int, stream: int, block: int) -> tuple[int, ...]:
-    """Labels of a block of examples: every kind once, in random order."""
+    """Labels of a block of examples: every class once, in random order."""
     rng = np.random.default_rng([seed, stream, block, _LABEL_STREAM])
-    return tuple(rng.permutation(len(KINDS)).tolist())
+    return tuple(rng.permutation(len(CLASSES)).tolist())
 
 
 @functools.lru_cache
-def _middle(kind: str) -> tuple[float, float]:
+def _middle(class_name: str) -> tuple[float, float]:
     """Middle of the silhouette's bounding box, of an animal of common measures."""
-    parts = heads.head(kind, lambda low, high: (low + high) / 2)
+    parts = heads.head(class_name, lambda low, high: (low + high) / 2)
     points = np.concatenate([p.shape.outline() for p in parts if p.solid])
-    # All kinds are mirror symmetric.
+    # All classes are mirror symmetric.
     return 0.0, float(points[:, 1].min() + points[:, 1].max()) / 2
 
 
-def _pose(kind: str, dice: FastRng) -> Pose:
+def _pose(class_name: str, rng: FastRng) -> Pose:
     """Where the head is: by the middle of its silhouette, ears and horns included."""
-    x, y = 0.5 + dice(-JITTER, JITTER), 0.5 + dice(-JITTER, JITTER)
-    pose = Pose(0.0, 0.0, dice(*RADIUS), dice(-TILT, TILT))
-    dx, dy = pose.place(np.array([_middle(kind)]))[0].tolist()
+    x, y = 0.5 + rng(-JITTER, JITTER), 0.5 + rng(-JITTER, JITTER)
+    pose = Pose(0.0, 0.0, rng(*RADIUS), rng(-TILT, TILT))
+    dx, dy = pose.to_picture(np.array([_middle(class_name)]))[0].tolist()
     return pose._replace(x=x - dx, y=y - dy)
 
 
-def _background(dice: FastRng, noises: np.ndarray) -> Canvas:
+def _background(rng: FastRng, noises: np.ndarray) -> Canvas:
     """Far to near in a scene's three colours, with 1/f clouds and blurred lights."""
     size = noises.shape[-1]
     far, middle, near = (
-        palette.tint(dice, colour) for colour in dice.pick(palette.SCENES)
+        palette.tint(rng, colour) for colour in rng.pick(palette.SCENES)
     )
     down = (np.arange(size, dtype=np.float32)[:, None] + 0.5) / size
-    place = dice(-0.1, 0.3) + dice(0.3, 0.8) * down + dice(0.12, 0.25) * noises[0]
-    image = far + np.minimum(np.maximum(2 * place, 0), 1) * (middle - far)
-    image += np.minimum(np.maximum(2 * place - 1, 0), 1) * (near - middle)
-    image += dice(0.04, 0.1) * noises[1]
-    angle = dice(-math.pi, math.pi)
+    depth = rng(-0.1, 0.3) + rng(0.3, 0.8) * down + rng(0.12, 0.25) * noises[0]
+    image = far + np.minimum(np.maximum(2 * depth, 0), 1) * (middle - far)
+    image += np.minimum(np.maximum(2 * depth - 1, 0), 1) * (near - middle)
+    image += rng(0.04, 0.1) * noises[1]
+    angle = rng(-math.pi, math.pi)
     light = math.cos(angle), math.sin(angle) * 0.4 - 0.6
-    canvas = Canvas(image, np.zeros((size, size), np.float32), light, dice(*SHADE))
-    clutter.lights(canvas, dice, (far[:, 0, 0].tolist(), middle[:, 0, 0].tolist()))
+    canvas = Canvas(image, np.zeros((size, size), np.float32), light, rng(*SHADE))
+    clutter.lights(canvas, rng, (far[:, 0, 0].tolist(), middle[:, 0, 0].tolist()))
     return canvas
 
 
-def _animal(canvas, dice, parts: list[Part], pose: Pose, turn, patches) -> None:
+def _animal(canvas, rng, parts: list[Part], pose: Pose, turn, patches) -> None:
     """Paints the head: its colours, patches and fur, then part after part."""
     frame = Frame(canvas, pose, _FRAME_REACH)
-    hair = noise.strands(frame.x, frame.y, dice())
-    look = palette.coat(dice)
+    hair = noise.strands(frame.x, frame.y, rng())
+    colours = palette.coat(rng)
     patches = patches[slice(*frame.rows), slice(*frame.columns)]
-    grain = 1.0 + dice(*HAIR) * hair
+    grain = 1.0 + rng(*HAIR) * hair
     # Clouds of the second colour: none, soft or sharp edged.
-    sharp, level = dice(0.5, 2.5), dice(0, 2.5)
+    sharp, level = rng(0.5, 2.5), rng(0, 2.5)
     amount = np.minimum(np.maximum(sharp * (patches - level), 0), 0.6)
-    fur = look["fur"] + amount * (look["second"] - look["fur"])
-    look |= {"fur": fur * grain, "second": look["second"] * grain}
-    look["shade"] = look["fur"] * 0.8
+    fur = colours["fur"] + amount * (colours["second"] - colours["fur"])
+    colours |= {"fur": fur * grain, "second": colours["second"] * grain}
+    colours["shade"] = colours["fur"] * 0.8
     for part in parts:
-        paint(canvas, frame, part, look, turn, hair)
+        paint(canvas, frame, part, colours, turn, hair)
 
 
-def _develop(canvas: Canvas, dice: FastRng) -> np.ndarray:
+def _develop(canvas: Canvas, rng: FastRng) -> np.ndarray:
     """[S, S, 3] uint8: the canvas with exposure, colour cast and light fall-off."""
-    gain = dice(*EXPOSURE) * np.float32(
-        [1 + dice(-CAST, CAST), 1.0, 1 + dice(-CAST, CAST)]
+    gain = rng(*EXPOSURE) * np.float32(
+        [1 + rng(-CAST, CAST), 1.0, 1 + rng(-CAST, CAST)]
     )
     x = np.linspace(-1, 1, canvas.size, dtype=np.float32)
     lx, ly = canvas.light
-    slope = dice(0.03, 0.15)
+    slope = rng(0.03, 0.15)
     fall = (1 + slope * lx * x) + (slope * ly * x - 0.1 * x * x)[:, None] - 0.1 * x * x
     image = canvas.image * (fall * (255 * gain[:, None, None]))
     np.minimum(np.maximum(image, 0, out=image), 255, out=image)
@@ -175,7 +176,7 @@ def _boxes(parts: list[Part], pose: Pose, turn) -> dict:
         else:
             outlines[group] = np.concatenate([points, points * flip]) + shift
     blocks = [outlines[name] for name in PARTS]
-    placed = pose.place(np.concatenate(blocks))
+    placed = pose.to_picture(np.concatenate(blocks))
     starts = np.cumsum([0] + [len(block) for block in blocks[:-1]])
     low = np.minimum.reduceat(placed, starts)
     high = np.maximum.reduceat(placed, starts)

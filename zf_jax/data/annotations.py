@@ -1,4 +1,4 @@
-"""What is known of an image beside its class, cut as the image is (`crops.py`).
+"""What is known of an image besides its class, cut as the image is (`crops.py`).
 
 The boxes of its parts and its silhouette, as `creatures` brings them, and boxes of
 other images from a CSV file. A box is [4] int: top, left, bottom, right in pixels of

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from zf_jax import processes
 from zf_jax.data import crops
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
@@ -142,7 +143,10 @@ def evaluation(
 def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     ahead = dataset.to_iter_dataset(_AHEAD)
     if workers:
-        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        ahead = ahead.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers),
+            worker_init_fn=processes.end_with_parent,
+        )
     return iter(ahead)
 
 

@@ -1,4 +1,4 @@
-"""A folder of photographs as a data set: `folder:PATH`, one sub-folder for each class.
+"""A folder of images as a data set: `folder:PATH`, one sub-folder for each class.
 
     PATH/cat/1.jpg  PATH/cat/more/2.png  PATH/dog/1.webp    a tenth is held out here
     PATH/train/cat/1.jpg  PATH/val/cat/2.jpg                divided already
@@ -17,41 +17,25 @@ import os
 import pathlib
 import re
 import shutil
-import unicodedata
 import warnings
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import grain
 import tensorflow_datasets as tfds
 
-from zf_jax.data import image_files
+from zf_jax.data import class_folders, file_search, formats, image_files, preparation
+from zf_jax.data.class_folders import ImageFile
 from zf_jax.errors import BadInput
 
-PREFIX = "folder:"
 # The share that is held out.
 VALIDATION = 0.1
 
-# Sub-folders that are splits, not classes, where train and one more are there.
-_SPLITS = dict.fromkeys(("val", "validation"), "validation")
-_SPLITS |= {"train": "train", "test": "test"}
 # Threads suffice: Pillow mostly works without the interpreter's lock. They are not
-# many, for each holds a picture.
+# many, for each holds an image.
 _AHEAD = grain.ReadOptions(min(16, os.cpu_count() or 1), prefetch_buffer_size=16)
 # Images in one file of the prepared set.
 _SHARD = 8192
-
-
-class ImageFile(NamedTuple):
-    """An image file of a class; its split is "" as long as it is not drawn.
-
-    The rank, in 0 to 1, is a hash of its name: the members' order, and who is held out.
-    """
-
-    rank: float
-    file: pathlib.Path
-    label: str
-    split: str
 
 
 class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -67,12 +51,12 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
     url_infos: ClassVar = {}
 
     def __init__(self, root: pathlib.Path, data_dir: str | None = None):
-        self.root, self.members, self.unreadable = root, scan(root), []
+        self.root, self.unreadable = root, []
+        self.members, self.empty = class_folders.scan(root)
         real = root.resolve()
         word = re.sub(r"\W+", "_", real.name, flags=re.ASCII)[:40]
         self.family = f"folder_{word}_{_hash(str(real))}"
-        state = [_state(member.file, root) for member in self.members]
-        self.name = f"{self.family}_{_hash(state)}"
+        self.name = f"{self.family}_{_hash([_state(m, root) for m in self.members])}"
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -83,7 +67,7 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
             "label": tfds.features.ClassLabel(names=labels),
         }
         return self.dataset_info_from_configs(
-            description="Photographs, a folder for each class.",
+            description="Images, a folder for each class.",
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
         )
@@ -102,39 +86,57 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _examples(self, members: list[ImageFile]) -> Iterator[tuple]:
         """Yields (path, example) for the files that can be read."""
-        files = grain.MapDataset.source([member.file for member in members])
+        files = grain.MapDataset.source([member.path for member in members])
         encoded = files.map(_encoded).to_iter_dataset(_AHEAD)
         for member, content in zip(members, encoded, strict=True):
             self.progress.update()
             if not content:
-                self.unreadable.append(member.file)
+                self.unreadable.append(member.path)
                 continue
             # A file rather than an array: TFDS encodes arrays with TensorFlow.
             image = io.BytesIO(content)
-            yield str(member.file), {"image": image, "label": member.label}
+            yield str(member.path), {"image": image, "label": member.label}
             # It is written; TFDS keeps the example to count it, but not its bytes.
             image.close()
 
     def prepare(self) -> None:
         """Writes the data set, and removes those of the folder's former states."""
-        home = pathlib.Path(self.data_path).parent
         bar = tfds.core.utils.tqdm(
             desc=f"Reading {self.root.name}",
             total=len(self.members),
             unit=" images",
             leave=False,
         )
-        try:
-            with image_files.quietly(), bar as self.progress:
-                self.download_and_prepare(file_format="array_record")
-        except (OSError, RuntimeError) as error:
-            # Another host or process may have been faster.
-            if not self.is_prepared():
-                reason = f"not written to {home}: {error}"
-                raise BadInput(f"folder {self.root}: {reason}") from error
-        former = set(home.parent.glob(f"{self.family}_*")) - {home}
-        for each in [*former, *home.glob("incomplete.*")]:
-            shutil.rmtree(each, ignore_errors=True)
+        with image_files.quietly(), bar as self.progress:
+            preparation.prepare(self, f"folder {self.root}")
+        home = pathlib.Path(self.data_path).parent
+        for former in set(home.parent.glob(f"{self.family}_*")) - {home}:
+            shutil.rmtree(former, ignore_errors=True)
+
+    def left_out(self) -> str:
+        """What of the folder is not in the data set, in one line; "" if nothing.
+
+        Files that cannot be read are known once the data set is prepared.
+        """
+        within = functools.partial(file_search.within, self.root)
+        members = {member.path for member in self.members}
+        unsupported = within(formats.is_unsupported)
+        elsewhere = [path for path in within() if path not in members]
+        files, reasons = [*self.unreadable, *elsewhere, *unsupported], []
+        if files:
+            reasons.append(
+                f"left out {len(files)} image files that cannot be read or lie in no "
+                f"class's folder: {self._few(files)}"
+            )
+        if self.empty:
+            reasons.append(f"no image in {self._few(self.empty)}")
+        if unsupported:
+            reasons.append(formats.remedy(unsupported))
+        return "; ".join(reasons)
+
+    def _few(self, paths: list[pathlib.Path]) -> str:
+        names = [repr(str(path.relative_to(self.root))) for path in paths]
+        return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
 
 
 def open_builder(path: str, data_dir: str | None = None) -> tfds.core.DatasetBuilder:
@@ -145,103 +147,40 @@ def open_builder(path: str, data_dir: str | None = None) -> tfds.core.DatasetBui
       data_dir: where TFDS keeps its data; ~/tensorflow_datasets by default.
 
     Warns:
-      UserWarning: image files are left out, when prepared.
+      UserWarning: image files or folders are left out, when prepared.
 
     Raises:
-      BadInput: no such folder, no classes in it, one without an image that can be
-        read, two by one name; or nothing can be written to `data_dir`.
+      BadInput: as `class_folders.scan`; or nothing can be written to `data_dir`.
     """
-    root = pathlib.Path(locate(path))
+    root = pathlib.Path(class_folders.locate(path))
     builder = Folder(root, data_dir)
     if not builder.is_prepared():
         builder.prepare()
-        beside = set(image_files.within(root)) - {m.file for m in builder.members}
-        if out := [*builder.unreadable, *sorted(beside)]:
-            few = ", ".join(repr(str(file.relative_to(root))) for file in out[:3])
-            warnings.warn(
-                f"folder {root}: left out {len(out)} image files that cannot be read "
-                f"or lie in no class's folder: {few}{', ...' if out[3:] else ''}",
-                stacklevel=2,
-            )
+        if left_out := builder.left_out():
+            warnings.warn(f"folder {root}: {left_out}", stacklevel=2)
     return tfds.builder_from_directory(builder.data_path)
 
 
-def locate(path: str) -> str:
-    """The folder's path from anywhere."""
-    if not path:
-        raise BadInput(f"dataset {PREFIX!r}: say which folder, as {PREFIX}PATH")
-    return os.path.abspath(os.path.expanduser(path))
-
-
-def scan(root: pathlib.Path) -> list[ImageFile]:
-    """The members of a folder, class by class; raises as `open_builder` does."""
-    splits = {each.name: each for each in _folders(root) if each.name in _SPLITS}
-    if len(splits) < 2 or "train" not in splits:
-        return _members(root, "")
-    members = [
-        member
-        for name, each in splits.items()
-        for member in _members(each, _SPLITS[name])
-    ]
-    known = {member.label for member in members if member.split == "train"}
-    for member in members:
-        if member.label not in known:
-            raise BadInput(f"folder {member.file.parent}: not a class of train")
-    return members
-
-
-def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    try:
-        found = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    except OSError as error:
-        raise BadInput(
-            f"folder {folder}: {error.strerror}; give one with a sub-folder per class"
-        ) from error
-    return [path for path in found if not path.name.startswith(".")]
-
-
-def _members(folder: pathlib.Path, split: str) -> list[ImageFile]:
-    members, taken = [], {}
-    for each in _folders(folder):
-        # TFDS keeps names as lines of a file, and drops the space around them.
-        text = os.fsencode(each.name).decode(errors="replace")
-        label = " ".join(unicodedata.normalize("NFC", text).split()) or "_"
-        other = taken.setdefault(label.casefold(), each.name)
-        if other != each.name:
-            raise BadInput(
-                f"folder {folder}: {other!r} and {each.name!r} are nearly one name; "
-                "merge them or rename one"
-            )
-        files = image_files.within(each)
-        if not files:
-            raise BadInput(f"folder {each}: no image in it; add some or remove it")
-        members += [ImageFile(_rank(f, folder), f, label, split) for f in files]
-    if not members:
-        raise BadInput(
-            f"folder {folder}: no sub-folders; put the images of each class into one"
-        )
-    if len(taken) == 1 and all(member.file.parent != each for member in members):
-        raise BadInput(f"folder {folder}: no classes; did you mean {PREFIX}{each}?")
-    return members
-
-
 def divide(members: list[ImageFile]) -> list[ImageFile]:
-    """The members with their splits, by rank; raises as `open_builder` does.
+    """The members with their splits, by rank; reads images until that is certain.
 
     Where a split is to be drawn, the low ranks are held out, so that more images move
     none of the others; but one at least of every class with two that can be read.
+
+    Raises:
+      BadInput: no image of a class can be read.
     """
     divided = []
     for _, group in itertools.groupby(members, lambda m: (m.split, m.label)):
         group = sorted(group)
-        readable = (member for member in group if _encoded(member.file))
+        readable = (member for member in group if _encoded(member.path))
         first = next(readable, None)
         if first is None:
             raise BadInput(
-                f"folder {group[0].file.parent}: no image of class {group[0].label!r} "
+                f"folder {group[0].path.parent}: no image of class {group[0].label!r} "
                 "can be read; replace them or remove the folder"
             )
-        last = next(m for m in reversed(group) if m is first or _encoded(m.file))
+        last = next(m for m in reversed(group) if m is first or _encoded(m.path))
         for member in group:
             held = (member.rank < VALIDATION or member is first) and member is not last
             drawn = "validation" if held else "train"
@@ -257,20 +196,15 @@ def _encoded(file: pathlib.Path) -> bytes:
         return b""
 
 
-def _rank(file: pathlib.Path, folder: pathlib.Path) -> float:
-    name = os.fsencode("/".join(file.parts[len(folder.parts) :]))
-    return int.from_bytes(hashlib.sha256(name).digest()[:8]) / 2**64
-
-
-def _state(file: pathlib.Path, folder: pathlib.Path) -> tuple:
-    """What differs once the file has changed."""
-    name = str(file).removeprefix(str(folder))
+def _state(member: ImageFile, root: pathlib.Path) -> tuple:
+    """What differs once the file has changed, or is taken for another class's."""
+    name = str(member.path).removeprefix(str(root)), member.label, member.split
     try:
-        now = file.stat()
+        now = member.path.stat()
     except OSError:
         # A link to nowhere.
-        return (name,)
-    return name, now.st_size, now.st_mtime_ns
+        return name
+    return *name, now.st_size, now.st_mtime_ns
 
 
 def _hash(value) -> str:

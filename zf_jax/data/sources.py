@@ -7,6 +7,7 @@ behind the user's back: the error says how.
 
 import dataclasses
 import difflib
+import itertools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +17,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.data_sources import base
 
 from zf_jax.creatures import builder
-from zf_jax.data import folder
+from zf_jax.data import class_folders, folder, preparation
+from zf_jax.data.class_folders import PREFIX
 from zf_jax.errors import BadInput
 
 BUILT_IN = "creatures"
@@ -53,12 +55,16 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
       BadInput: no such data set or split, no images with labels in it, or not
         prepared; the message says what would prepare it.
     """
-    if name.startswith(folder.PREFIX):
+    if name.startswith(PREFIX):
         # A run keeps the name, and may be looked at from elsewhere.
-        name = folder.PREFIX + folder.locate(name.removeprefix(folder.PREFIX))
+        name = PREFIX + class_folders.locate(name.removeprefix(PREFIX))
+    if data_dir:
+        data_dir = os.path.abspath(os.path.expanduser(data_dir))
     builder = _builder(name, data_dir)
     if not builder.is_prepared() and name.split("/")[0] == BUILT_IN:
-        builder.download_and_prepare(file_format="array_record")
+        preparation.prepare(builder, f"dataset {name!r}")
+        # Another process may have prepared what this builder does not know of.
+        builder = _builder(name, data_dir)
     _check_prepared(builder, name, data_dir)
     features = builder.info.features
     if not {"image", "label"} <= set(features):
@@ -68,8 +74,8 @@ def open_split(name: str, split: str, *, data_dir: str | None = None) -> Source:
     if not isinstance(features["label"], tfds.features.ClassLabel):
         raise BadInput(f"dataset {name!r}: its label is a number, not a class")
     examples = _examples(builder, name, split)
-    where = os.path.abspath(os.path.expanduser(data_dir)) if data_dir else None
-    return Source(name, split, examples, tuple(features["label"].names), where)
+    labels = tuple(features["label"].names)
+    return Source(name, split, examples, labels, data_dir or None)
 
 
 def subset(source: Source, indices: Sequence[int]) -> Source:
@@ -88,6 +94,18 @@ class _Subset(Sequence):
         return self._examples[self._indices[index]]
 
 
+def first_difference(labels: Sequence[str], others: Sequence[str]) -> str:
+    """Where two lists of class names first differ, in words; "" if they are the same.
+
+    As "class 2 is 'cow' here, 'dog' there", or "class 3 is 'dog' here, none there".
+    """
+    for index, pair in enumerate(itertools.zip_longest(labels, others)):
+        here, there = ("none" if name is None else repr(name) for name in pair)
+        if here != there:
+            return f"class {index} is {here} here, {there} there"
+    return ""
+
+
 def classes(source: Source) -> np.ndarray:
     """[N] int, the label of every example; no image is decoded for it."""
     examples = source.examples
@@ -98,8 +116,8 @@ def classes(source: Source) -> np.ndarray:
 
 
 def _builder(name: str, data_dir: str | None):
-    if name.startswith(folder.PREFIX):
-        return folder.open_builder(name.removeprefix(folder.PREFIX), data_dir)
+    if name.startswith(PREFIX):
+        return folder.open_builder(name.removeprefix(PREFIX), data_dir)
     base, _, config = name.partition("/")
     if base == BUILT_IN:
         configs = [each.name for each in builder.Creatures.BUILDER_CONFIGS]
@@ -111,7 +129,7 @@ def _builder(name: str, data_dir: str | None):
         return tfds.builder(name, data_dir=data_dir)
     except (ValueError, ImportError, AssertionError) as error:
         if os.path.isdir(name):
-            reason = f"TFDS knows none; did you mean {folder.PREFIX}{name}?"
+            reason = f"TFDS knows none; did you mean {PREFIX}{name}?"
         elif isinstance(error, tfds.core.DatasetNotFoundError):
             reason = f"TFDS knows none; {_hint(base)}"
         else:
@@ -126,13 +144,19 @@ def _builder(name: str, data_dir: str | None):
 def _hint(base: str) -> str:
     if near := difflib.get_close_matches(base, set(_known()), 3):
         return f"did you mean {' or '.join(near)}?"
-    return f"see tfds.list_builders(), or give {folder.PREFIX}PATH for your images"
+    return f"see tfds.list_builders(), or give {PREFIX}PATH for your images"
 
 
 def _examples(builder, name: str, split: str) -> Sequence[dict]:
     features, splits = builder.info.features, builder.info.splits
-    if not {part.split("[")[0] for part in split.split("+")} <= set(splits):
-        raise BadInput(f"split {split!r}: {name} has {', '.join(sorted(splits))}")
+    wanted = {part.split("[")[0] for part in split.split("+")}
+    if not wanted <= set(splits):
+        remedy = ""
+        if "validation" in wanted and "test" in splits:
+            remedy = "; take test: --validation_split=test to train, --split=test later"
+        raise BadInput(
+            f"split {split!r}: {name} has {', '.join(sorted(splits))}{remedy}"
+        )
     # A mask would cost as much to decode as its image.
     skipped = {
         name: tfds.decode.SkipDecoding()
