@@ -187,7 +187,7 @@ def test_training_shares_are_disjoint_and_cover(hosts):
     # 24 examples over 2 or 3 hosts by batches of 4: an epoch of 3 or 2 each.
     steps = 24 // hosts // 4
     held = [
-        all_numbers(training(24, take=steps, share=batches.HostShard(index, hosts)))
+        all_numbers(training(24, take=steps, shard=batches.HostShard(index, hosts)))
         for index in range(hosts)
     ]
     assert sorted(itertools.chain(*held)) == list(range(24))
@@ -205,10 +205,10 @@ def test_hosts_take_equally_many_steps(hosts):
 @pytest.mark.parametrize(("hosts", "batch_size"), [(2, 4), (3, 4), (4, 6), (3, 2)])
 def test_evaluation_shares_are_disjoint_and_cover(hosts, batch_size):
     held = [
-        evaluation(batch_size=batch_size, share=batches.HostShard(index, hosts))
+        evaluation(batch_size=batch_size, shard=batches.HostShard(index, hosts))
         for index in range(hosts)
     ]
-    # Collective sums need as many batches everywhere, even where a share is shorter:
+    # Collective sums need as many batches everywhere, even where a shard is shorter:
     # 23 over 4 by 6 gives 6, 6, 6 and 5 examples; 23 over 3 by 2 gives 8, 8 and 7.
     assert len({len(found) for found in held}) == 1
     assert sorted(all_numbers(itertools.chain(*held))) == list(range(COUNT))
@@ -216,7 +216,7 @@ def test_evaluation_shares_are_disjoint_and_cover(hosts, batch_size):
 
 def test_a_share_may_have_no_example_for_a_batch():
     # Five examples over two hosts, one at a time: the second has two for three batches.
-    held = evaluation(5, batch_size=1, share=batches.HostShard(1, 2))
+    held = evaluation(5, batch_size=1, shard=batches.HostShard(1, 2))
     assert [numbers(batch) for batch in held] == [[1], [3], []]
 
 
@@ -229,11 +229,11 @@ def test_steps_per_epoch(batch_size, steps):
 
 @pytest.mark.parametrize(("batch_size", "hosts"), [(24, 1), (12, 2), (8, 3)])
 def test_a_batch_larger_than_the_data(batch_size, hosts):
-    share = batches.HostShard(0, hosts)
+    shard = batches.HostShard(0, hosts)
     with pytest.raises(BadInput, match=f"batch size {batch_size}: train of toy.*23"):
-        batches.steps_per_epoch(source(), batch_size, share)
+        batches.steps_per_epoch(source(), batch_size, shard)
     with pytest.raises(BadInput, match="batch size"):
-        training(COUNT, take=1, batch_size=batch_size, share=share)
+        training(COUNT, take=1, batch_size=batch_size, shard=shard)
 
 
 def test_start_does_not_read_what_it_skips():

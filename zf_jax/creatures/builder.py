@@ -26,9 +26,9 @@ _DESCRIPTION = """\
 Heads of ten kinds of animals seen from the front, drawn on natural-looking (1/f)
 backgrounds among plants and loose parts of other classes. The class is told by the
 shape of the parts (ears, muzzle or beak, eyes, whiskers, horns), never by colour or
-position alone. Every example carries the silhouette of the animal and the boxes of its eyes,
-nose, mouth and ears (left and right as the viewer sees them), and is a function of
-(seed, split, index) alone.
+position alone. Every example carries the silhouette of the animal and the boxes of its
+eyes, nose, mouth and ears (left and right as the viewer sees them), and is a function
+of (seed, split, index) alone.
 """
 
 

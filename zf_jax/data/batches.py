@@ -1,7 +1,7 @@
 """Batches of crops, read, shuffled and cut by grain.
 
 Training batch b is a function of the seed and b alone: a run resumes at any step with
-the batches it would have had. Under several hosts each reads its own share.
+the batches it would have had. Under several hosts each reads its own shard.
 """
 
 import functools
@@ -43,18 +43,18 @@ class HostShard(NamedTuple):
 
 
 def steps_per_epoch(
-    source: Source, batch_size: int, share: HostShard = HostShard()
+    source: Source, batch_size: int, shard: HostShard = HostShard()
 ) -> int:
-    """Whole batches of `batch_size` in this host's share.
+    """Whole batches of `batch_size` in this host's shard.
 
     Raises:
       BadInput: there is none.
     """
-    steps = len(source.examples) // share.count // batch_size
+    steps = len(source.examples) // shard.count // batch_size
     if not steps:
         raise BadInput(
             f"batch size {batch_size}: {source.split} of {source.name} has only "
-            f"{len(source.examples)} examples for {share.count} hosts"
+            f"{len(source.examples)} examples for {shard.count} hosts"
         )
     return steps
 
@@ -68,7 +68,7 @@ def training(
     seed: int,
     start: int = 0,
     workers: int = 0,
-    share: HostShard = HostShard(),
+    shard: HostShard = HostShard(),
 ) -> Iterator[Batch]:
     """Shuffled batches of random crops without end, each epoch in a new order.
 
@@ -81,14 +81,14 @@ def training(
       start: number of the first batch.
       workers: processes that decode; 0 decodes in threads of this one, which is
         enough for small images.
-      share: this host's.
+      shard: this host's.
     """
-    steps_per_epoch(source, batch_size, share)
-    even = len(source.examples) // share.count * share.count
+    steps_per_epoch(source, batch_size, shard)
+    even = len(source.examples) // shard.count * shard.count
     dataset = (
-        grain.MapDataset.range(share.index, even, share.count)
+        grain.MapDataset.range(shard.index, even, shard.count)
         # Hosts draw from streams of their own.
-        .seed(int(np.random.SeedSequence([seed, share.index]).generate_state(1)[0]))
+        .seed(int(np.random.SeedSequence([seed, shard.index]).generate_state(1)[0]))
         .shuffle()
         .map(functools.partial(_example, source.examples, resize=resize))
         .random_map(functools.partial(_random_crop, size=size))
@@ -111,7 +111,7 @@ def evaluation(
     batch_size: int,
     start: int = 0,
     workers: int = 0,
-    share: HostShard = HostShard(),
+    shard: HostShard = HostShard(),
     cut: Callable[[np.ndarray, Pair], np.ndarray] = crops.centre,
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
@@ -120,9 +120,9 @@ def evaluation(
     `cut=crops.ten` gives the ten crops of each image.
     """
     total = len(source.examples)
-    length = -(-total // share.count) - start
+    length = -(-total // shard.count) - start
     dataset = (
-        grain.MapDataset.range(share.index + start * share.count, total, share.count)
+        grain.MapDataset.range(shard.index + start * shard.count, total, shard.count)
         .map(functools.partial(_example, source.examples, resize=resize))
         .map(functools.partial(_cut, size=size, cut=cut))
         .batch(batch_size)

@@ -93,10 +93,12 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 def _splits(root: pathlib.Path, folders: list[pathlib.Path]) -> dict[str, pathlib.Path]:
     """The sub-folders that are splits, by the split's name; none if all are classes."""
     named = [folder for folder in folders if folder.name.casefold() in _SPLITS]
+    if not named:
+        return {}
     splits = {_SPLITS[folder.name.casefold()]: folder for folder in named}
     # A split holds folders, a class holds images.
     nested = [folder for folder in named if _holds_folders_alone(folder)]
-    others = [f for f in folders if f not in named and file_search.within(f)]
+    others = [f for f in folders if f not in named and _holds_images(f)]
     if "train" in splits and len(splits) == len(named) > 1:
         if not others or nested == named:
             return splits
@@ -111,8 +113,13 @@ def _splits(root: pathlib.Path, folders: list[pathlib.Path]) -> dict[str, pathli
 
 
 def _holds_folders_alone(folder: pathlib.Path) -> bool:
-    images = file_search.within(folder)
-    return bool(images) and all(path.parent != folder for path in images)
+    _, names = next(file_search.walk(folder))
+    return not any(map(formats.is_image, names)) and _holds_images(folder)
+
+
+def _holds_images(folder: pathlib.Path) -> bool:
+    walk = file_search.walk(folder)
+    return any(formats.is_image(name) for _, names in walk for name in names)
 
 
 def _of_classes(folder: pathlib.Path, split: str) -> Scan:

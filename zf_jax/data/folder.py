@@ -52,16 +52,16 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def __init__(self, root: pathlib.Path, data_dir: str | None = None):
         self.root, self.unreadable = root, []
-        self.members, self.empty = class_folders.scan(root)
+        self.files, self.empty = class_folders.scan(root)
         real = root.resolve()
         word = re.sub(r"\W+", "_", real.name, flags=re.ASCII)[:40]
         self.family = f"folder_{word}_{_hash(str(real))}"
-        self.name = f"{self.family}_{_hash([_state(m, root) for m in self.members])}"
+        self.name = f"{self.family}_{_hash([_state(f, root) for f in self.files])}"
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         """Features and description."""
-        labels = sorted({member.label for member in self.members})
+        labels = sorted({file.label for file in self.files})
         features = {
             "image": tfds.features.Image(shape=(None, None, 3)),
             "label": tfds.features.ClassLabel(names=labels),
@@ -76,26 +76,26 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """What makes the examples of every shard; nothing is downloaded."""
         del dl_manager
         shards = {}
-        for member in divide(self.members):
-            shards.setdefault(member.split, []).append(member)
-        for split, members in shards.items():
-            count = math.ceil(len(members) / _SHARD)
-            parts = [members[first::count] for first in range(count)]
+        for file in divide(self.files):
+            shards.setdefault(file.split, []).append(file)
+        for split, files in shards.items():
+            count = math.ceil(len(files) / _SHARD)
+            parts = [files[first::count] for first in range(count)]
             shards[split] = [functools.partial(self._examples, part) for part in parts]
         return shards
 
-    def _examples(self, members: list[ImageFile]) -> Iterator[tuple]:
+    def _examples(self, files: list[ImageFile]) -> Iterator[tuple]:
         """Yields (path, example) for the files that can be read."""
-        files = grain.MapDataset.source([member.path for member in members])
-        encoded = files.map(_encoded).to_iter_dataset(_AHEAD)
-        for member, content in zip(members, encoded, strict=True):
+        paths = grain.MapDataset.source([file.path for file in files])
+        encoded = paths.map(_encoded).to_iter_dataset(_AHEAD)
+        for file, content in zip(files, encoded, strict=True):
             self.progress.update()
             if not content:
-                self.unreadable.append(member.path)
+                self.unreadable.append(file.path)
                 continue
             # A file rather than an array: TFDS encodes arrays with TensorFlow.
             image = io.BytesIO(content)
-            yield str(member.path), {"image": image, "label": member.label}
+            yield str(file.path), {"image": image, "label": file.label}
             # It is written; TFDS keeps the example to count it, but not its bytes.
             image.close()
 
@@ -103,7 +103,7 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """Writes the data set, and removes those of the folder's former states."""
         bar = tfds.core.utils.tqdm(
             desc=f"Reading {self.root.name}",
-            total=len(self.members),
+            total=len(self.files),
             unit=" images",
             leave=False,
         )
@@ -119,14 +119,14 @@ class Folder(tfds.core.ShardBasedBuilder, skip_registration=True):
         Files that cannot be read are known once the data set is prepared.
         """
         within = functools.partial(file_search.within, self.root)
-        members = {member.path for member in self.members}
+        taken = {file.path for file in self.files}
         unsupported = within(formats.is_unsupported)
-        elsewhere = [path for path in within() if path not in members]
-        files, reasons = [*self.unreadable, *elsewhere, *unsupported], []
-        if files:
+        elsewhere = [path for path in within() if path not in taken]
+        out, reasons = [*self.unreadable, *elsewhere, *unsupported], []
+        if out:
             reasons.append(
-                f"left out {len(files)} image files that cannot be read or lie in no "
-                f"class's folder: {self._few(files)}"
+                f"left out {len(out)} image files that cannot be read or lie in no "
+                f"class's folder: {self._few(out)}"
             )
         if self.empty:
             reasons.append(f"no image in {self._few(self.empty)}")
@@ -161,8 +161,8 @@ def open_builder(path: str, data_dir: str | None = None) -> tfds.core.DatasetBui
     return tfds.builder_from_directory(builder.data_path)
 
 
-def divide(members: list[ImageFile]) -> list[ImageFile]:
-    """The members with their splits, by rank; reads images until that is certain.
+def divide(files: list[ImageFile]) -> list[ImageFile]:
+    """Image files with their splits, by rank; reads images until that is certain.
 
     Where a split is to be drawn, the low ranks are held out, so that more images move
     none of the others; but one at least of every class with two that can be read.
@@ -171,20 +171,20 @@ def divide(members: list[ImageFile]) -> list[ImageFile]:
       BadInput: no image of a class can be read.
     """
     divided = []
-    for _, group in itertools.groupby(members, lambda m: (m.split, m.label)):
+    for _, group in itertools.groupby(files, lambda f: (f.split, f.label)):
         group = sorted(group)
-        readable = (member for member in group if _encoded(member.path))
+        readable = (file for file in group if _encoded(file.path))
         first = next(readable, None)
         if first is None:
             raise BadInput(
                 f"folder {group[0].path.parent}: no image of class {group[0].label!r} "
                 "can be read; replace them or remove the folder"
             )
-        last = next(m for m in reversed(group) if m is first or _encoded(m.path))
-        for member in group:
-            held = (member.rank < VALIDATION or member is first) and member is not last
+        last = next(f for f in reversed(group) if f is first or _encoded(f.path))
+        for file in group:
+            held = (file.rank < VALIDATION or file is first) and file is not last
             drawn = "validation" if held else "train"
-            divided.append(member._replace(split=member.split or drawn))
+            divided.append(file._replace(split=file.split or drawn))
     return sorted(divided)
 
 
@@ -196,11 +196,11 @@ def _encoded(file: pathlib.Path) -> bytes:
         return b""
 
 
-def _state(member: ImageFile, root: pathlib.Path) -> tuple:
+def _state(file: ImageFile, root: pathlib.Path) -> tuple:
     """What differs once the file has changed, or is taken for another class's."""
-    name = str(member.path).removeprefix(str(root)), member.label, member.split
+    name = str(file.path).removeprefix(str(root)), file.label, file.split
     try:
-        now = member.path.stat()
+        now = file.path.stat()
     except OSError:
         # A link to nowhere.
         return name

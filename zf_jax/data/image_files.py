@@ -140,7 +140,7 @@ def encode(path: str | os.PathLike) -> bytes:
     if _is_plain(content):
         return content
     file = io.BytesIO()
-    # Photographs hardly shrink any further when more is tried.
+    # Images of cameras hardly shrink any further when more is tried.
     Image.fromarray(image).save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return file.getvalue()
 

@@ -1,6 +1,6 @@
 """Opens a data set by its TFDS name, prepared as array_record, without TensorFlow.
 
-`creatures/...` is built in and prepared on first use, as is a folder of photographs,
+`creatures/...` is built in and prepared on first use, as is a folder of images,
 `folder:PATH`. What else is on disk is opened as it is; what is not is never downloaded
 behind the user's back: the error says how.
 """

@@ -67,7 +67,7 @@ class Run(NamedTuple):
             "resize": short_side(self.recipe, self.net),
             "batch_size": self.recipe.batch_size // self.shard.count,
             "workers": self.workers,
-            "share": self.shard,
+            "shard": self.shard,
         }
 
     @property
