@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from zf_jax.creatures import scenes
+from zf_jax.creatures import builder, scenes
 from zf_jax.data import sources
 from zf_jax.errors import BadInput
 
@@ -23,7 +23,7 @@ def line(*arguments, **options):
 def test_a_prepared_set_is_opened(creatures_dir):
     source = sources.open_split("creatures/64", "train", data_dir=creatures_dir)
     assert (source.name, source.split) == ("creatures/64", "train")
-    assert source.labels == tuple(scenes.KINDS)
+    assert source.labels == tuple(scenes.CLASSES)
     assert len(source.examples) == 96
     # TFDS shuffles as it writes: the first 96 of the data set, in another order.
     drawn = [scenes.draw(0, "train", index, 64) for index in range(96)]
@@ -43,12 +43,16 @@ def test_splits(creatures_dir, split, count):
 
 
 def test_the_built_in_set_is_prepared_on_first_use(tmp_path, monkeypatch):
-    config = sources.creatures.Creatures.BUILDER_CONFIGS[0]
+    config = builder.Creatures.BUILDER_CONFIGS[0]
     monkeypatch.setattr(config, "train", 4)
     monkeypatch.setattr(config, "validation", 2)
     name = f"creatures/{config.name}"
+    # What a killed process left is no obstacle, and goes.
+    left = tmp_path / "creatures" / "64" / "incomplete.ABCDEF_1.0.0"
+    left.mkdir(parents=True)
     first = sources.open_split(name, "train", data_dir=tmp_path)
     assert len(first.examples) == 4
+    assert not left.exists()
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*")}
     sources.open_split(name, "validation", data_dir=tmp_path)
     # The second time it is opened as it is.
@@ -73,7 +77,7 @@ def test_an_unknown_set_without_a_hint(tmp_path):
     assert "folder:PATH" in message
 
 
-@pytest.mark.parametrize("name", ["photos", "./photos", "{}/photos", "photos/cats"])
+@pytest.mark.parametrize("name", ["photos", "{}/photos", "photos/cats"])
 def test_a_folder_that_is_not_said_to_be_one(tmp_path, monkeypatch, name):
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -115,7 +119,7 @@ def test_an_unknown_config_of_another_set(tmp_path):
     assert "320px" in message
 
 
-@pytest.mark.parametrize("name", ["", "/", "a b", "mnist:", "../etc", "mnist:9.9.9"])
+@pytest.mark.parametrize("name", ["", "/", "mnist:", "../etc", "mnist:9.9.9"])
 def test_names_that_are_none(tmp_path, name):
     assert repr(name) in line(name, "train", data_dir=tmp_path)
 
@@ -129,19 +133,7 @@ def test_an_unknown_split(creatures_dir, split):
 
 @pytest.mark.parametrize(
     "split",
-    [
-        "train[",
-        "train[:",
-        "train[5]",
-        "train[:5%%]",
-        "train[a:b]",
-        "train[:200%]",
-        "train[:1000]",
-        "train+",
-        "train+test",
-        "train[5:5]",
-        "train[9:3]",
-    ],
+    ["train[", "train[:5%%]", "train[:200%]", "train[:1000]", "train+", "train[9:3]"],
 )
 def test_a_bad_slice(creatures_dir, split):
     assert split in line("creatures/64", split, data_dir=creatures_dir)
@@ -239,3 +231,24 @@ def test_classes(creatures_dir):
     assert sources.classes(source).tolist() == want
     some = sources.subset(source, [4, 2])
     assert sources.classes(some).tolist() == [want[4], want[2]]
+
+
+def test_a_data_dir_in_the_home_folder(tmp_path, creatures_dir, monkeypatch):
+    monkeypatch.setenv("HOME", str(creatures_dir.parent))
+    monkeypatch.chdir(tmp_path)
+    where = f"~/{creatures_dir.name}"
+    source = sources.open_split("creatures/64", "train", data_dir=where)
+    assert (len(source.examples), source.data_dir) == (96, str(creatures_dir))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("labels", "others", "want"),
+    [
+        (["cat", "dog"], ["cat", "dog"], ""),
+        (["cat", "dog"], ["dog", "cat"], "class 0 is 'cat' here, 'dog' there"),
+        (["cat", "dog"], ["cat"], "class 1 is 'dog' here, none there"),
+    ],
+)
+def test_first_difference(labels, others, want):
+    assert sources.first_difference(labels, others) == want

@@ -27,9 +27,9 @@ def match(pattern: str) -> list[str]:
         return heads
     folders = (folder for head in heads for folder, _ in walk(head))
     return [
-        os.path.normpath(match)
+        os.path.normpath(path)
         for folder in folders
-        for match in match(os.path.join(glob.escape(folder), *parts[at + 1 :]))
+        for path in match(os.path.join(glob.escape(folder), *parts[at + 1 :]))
     ]
 
 
