@@ -2,7 +2,7 @@
 
 import pathlib
 
-from zf_jax.data import folder
+from zf_jax.data import class_folders
 
 # Table 1: left eye, right eye, nose and random boxes of five dogs of ImageNet.
 _TABLE_1 = {
@@ -120,6 +120,6 @@ def _is_validation(dataset: str, split: str) -> bool:
 
 def _base(dataset: str) -> str:
     """`caltech101` of `caltech101:3.0.1`, whatever the version; a folder's own name."""
-    if dataset.startswith(folder.PREFIX):
-        return pathlib.PurePath(dataset.removeprefix(folder.PREFIX)).name
+    if dataset.startswith(class_folders.PREFIX):
+        return pathlib.PurePath(dataset.removeprefix(class_folders.PREFIX)).name
     return dataset.split(":")[0].split("/")[0]
