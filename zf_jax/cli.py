@@ -187,9 +187,7 @@ def _end_if_asked() -> None:
 
 def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
     """Runs `main`; a user's mistake, a file's error or an interrupt is one line."""
-    name = pathlib.Path(arguments[0]).stem
-    if name == "__main__":
-        name = pathlib.Path(arguments[0]).parent.name
+    name = _name(arguments[0])
     try:
         for path in main(_build(_config_class(main), values)):
             print(f"wrote {os.path.relpath(path)}")
@@ -210,6 +208,12 @@ def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
             bar.close()
         print(f"{name}: {message}", file=sys.stderr)
         return code
+
+
+def _name(program: str) -> str:
+    """Of a command: its file's, or its folder's."""
+    path = pathlib.Path(program)
+    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def _config_class(main: Main) -> type:
@@ -264,7 +268,7 @@ def _kind(hint) -> Any:
 
 def _parse(main: Main, values: flags.FlagValues, arguments: list[str]) -> list[str]:
     """What is left of the arguments: the program's name."""
-    name = pathlib.Path(arguments[0]).stem
+    name = _name(arguments[0])
     try:
         _refuse_former_names(_config_class(main), arguments[1:])
         _, *rest = values(list(arguments))
