@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes requirements.lock anew: what the README's commands install, on the oldest
+# Makes requirements.lock anew: what the test command and the demo install, on the oldest
 # Python and on newer ones. A line with a marker holds for one of the two.
 #
 #   ./launch/lock.sh python3.11 python3.12
@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 
 freeze() { # PYTHON NAME: the newest releases that setup.cfg allows
   "$1" -m venv "$work/$2"
-  "$work/$2/bin/pip" install --quiet --disable-pip-version-check ".[test]"
+  "$work/$2/bin/pip" install --quiet --disable-pip-version-check ".[test,docs]"
   "$work/$2/bin/pip" freeze --exclude zf_jax | LC_ALL=C sort >"$work/$2.txt"
 }
 

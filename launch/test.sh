@@ -11,11 +11,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . launch/install.sh
 
-tier=(-m "not slow") extras=test
 if [ "${1:-}" = --all ]; then
   # A slow test builds the pages as a site.
   tier=() extras=test,docs
   shift
+else
+  tier=(-m "not slow") extras=test
+  # Compiling takes longer than running what is compiled; --all compiles as users do.
+  export JAX_DISABLE_MOST_OPTIMIZATIONS="${JAX_DISABLE_MOST_OPTIMIZATIONS:-true}"
 fi
 install "[$extras]"
 
