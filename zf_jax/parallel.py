@@ -1,4 +1,4 @@
-"""Batches and weights on several devices: the one place that makes meshes."""
+"""Arrays on several devices: the one place that makes meshes."""
 
 import math
 
@@ -6,9 +6,26 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+# The mesh's only axis, and how an array lies along it: whole on each device, or its
+# first axis shared out.
+AXIS = "devices"
+REPLICATED, SHARDED = PartitionSpec(), PartitionSpec(AXIS)
 
-def send(
-    batch: np.ndarray, axes: tuple[int, ...], devices: tuple[jax.Device, ...]
+Devices = tuple[jax.Device, ...]
+
+
+def mesh(devices: Devices) -> Mesh:
+    """The devices in a row, along `AXIS`."""
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def replicate(arrays, devices: Devices):
+    """A pytree of arrays, whole on each of the devices."""
+    return _put(arrays, devices, REPLICATED)
+
+
+def shard_batch(
+    batch: np.ndarray, leading: tuple[int, ...], devices: Devices
 ) -> jax.Array:
     """Copies a batch to the devices, filled up with zeros.
 
@@ -16,24 +33,19 @@ def send(
 
     Args:
       batch: [N, ...].
-      axes: to stand in place of N, the first of which the devices share.
-      devices: which.
+      leading: lengths of the axes that replace N, of at least N entries. The devices
+        share the first of them.
+      devices: one or several.
     """
-    missing = math.prod(axes) - len(batch)
+    missing = math.prod(leading) - len(batch)
     if missing or devices[0].platform == "cpu":
-        # A CPU reads the host's memory where it is.
+        # A CPU device reads the host's memory in place, so the batch is copied first.
         batch = np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1))
-    batch = batch.reshape(*axes, *batch.shape[1:])
-    return jax.block_until_ready(place(batch, devices, PartitionSpec("devices")))
+    batch = batch.reshape(*leading, *batch.shape[1:])
+    return jax.block_until_ready(_put(batch, devices, SHARDED))
 
 
-def place(arrays, devices: tuple[jax.Device, ...], spec: PartitionSpec):
-    """The arrays on the devices."""
+def _put(arrays, devices: Devices, spec: PartitionSpec):
     if len(devices) == 1:
         return jax.device_put(arrays, devices[0])
     return jax.device_put(arrays, NamedSharding(mesh(devices), spec))
-
-
-def mesh(devices: tuple[jax.Device, ...]) -> Mesh:
-    """The devices in a row, an axis called "devices"."""
-    return Mesh(np.array(devices), ("devices",))

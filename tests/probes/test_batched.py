@@ -68,7 +68,7 @@ def test_what_was_sent_is_no_longer_the_callers(images, count):
     start = -memory.ctypes.data % 64 // 4
     batch = memory[start : start + images * 12].reshape(images, 2, 2, 3)
     batch[:] = IMAGES[:images]
-    sent = parallel.send(batch, (2, 3), tuple(jax.local_devices()[:count]))
+    sent = parallel.shard_batch(batch, (2, 3), tuple(jax.local_devices()[:count]))
     batch[:] = 0
     assert sent.shape == (2, 3, 2, 2, 3)
     assert len(sent.devices()) == count

@@ -1,1 +1,1 @@
-"""What each kind of layer computes: the way up, and its transpose the way down."""
+"""What each kind of layer computes: its forward pass, and the transpose of it."""

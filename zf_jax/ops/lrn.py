@@ -1,4 +1,4 @@
-"""Contrast normalisation across maps (section 3; Krizhevsky et al. 2012, 3.3)."""
+"""Local response normalisation (section 3; Krizhevsky et al. 2012, section 3.3)."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from zf_jax.layers import LRN
 
 
 def normalise(op: LRN, x: jax.Array) -> jax.Array:
-    """x / (k + alpha * sum of the neighbouring maps' squares)^beta.
+    """x / (k + alpha * sum of the neighbouring channels' squares)^beta.
 
-    The neighbours of map i are the maps from i - (size - 1) // 2 to i + size // 2
-    that exist, as in ONNX.
+    The neighbours of channel i are the channels from i - (size - 1) // 2 to
+    i + size // 2 that exist, as in ONNX.
 
     Args:
       op: the constants.
@@ -27,9 +27,9 @@ def normalise(op: LRN, x: jax.Array) -> jax.Array:
         jnp.zeros((), x.dtype),
         (*((0, 0, 0),) * (x.ndim - 1), (before, after, 0)),
     )
-    maps = x.shape[-1]
+    channels = x.shape[-1]
     nearby = sum(
-        lax.slice_in_dim(padded, shift, shift + maps, axis=-1)
+        lax.slice_in_dim(padded, shift, shift + channels, axis=-1)
         for shift in range(op.size)
     )
     total = op.k + op.alpha * nearby

@@ -1,16 +1,16 @@
 """Max pooling with switches, and unpooling (section 2.1).
 
-A switch tells which entry of its window won: a uint8 that counts the window's entries
-row by row, ties to the first. With the switches fixed, pooling is the linear map
-`pick`, and unpooling is its transpose: where overlapping windows share a winner their
-signals add up, as in the gradient of max pooling.
+A switch tells which entry of its window was the largest: a uint8 that counts the
+window's entries row by row, ties to the first. With the switches fixed, pooling is a
+linear map (`pool_with_switches`), and unpooling is its transpose: where overlapping
+windows share a largest entry their signals add up, as in the gradient of max pooling.
 
 Pooling is a chain of comparisons over the window's entries, each a strided slice of
 the input. XLA fuses the chain into one loop, and its derivative too, where
 `reduce_window` would scatter entry by entry.
 
-Unpooling looks up, for every place of the input, the few windows that it lies in. As
-the transpose of `pick`, each entry of a window would be spread out and padded, and on a
+Unpooling looks up, for every position of the input, the few windows that it lies in.
+Derived as a transpose, it would spread out and pad each entry of the windows, and on a
 CPU without AVX-512, which cannot load bytes under a mask, that takes 14 times as long.
 """
 
@@ -23,7 +23,7 @@ from jax import lax
 
 from zf_jax.layers import Pool
 
-# The switch of a window that passes nothing on.
+# The switch of a window whose signal unpooling drops.
 NOWHERE = 255
 
 
@@ -32,12 +32,12 @@ def _entries(op: Pool, x: jax.Array, fill: float) -> list[jax.Array]:
     (rows, columns), (row_step, column_step) = op.size, op.stride
     zero = jnp.asarray(fill, x.dtype)
     x = lax.pad(x, zero, ((0, 0, 0), *((*p, 0) for p in op.padding), (0, 0, 0)))
-    count, height, width, maps = x.shape
+    count, height, width, channels = x.shape
     return [
         lax.slice(
             x,
             (0, row, column, 0),
-            (count, height - rows + row + 1, width - columns + column + 1, maps),
+            (count, height - rows + row + 1, width - columns + column + 1, channels),
             (1, row_step, column_step, 1),
         )
         for row in range(rows)
@@ -46,7 +46,7 @@ def _entries(op: Pool, x: jax.Array, fill: float) -> list[jax.Array]:
 
 
 def pool(op: Pool, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest value of every window, and where it stood.
+    """The largest value of every window, and its position in the window.
 
     Args:
       op: the window.
@@ -66,7 +66,16 @@ def pool(op: Pool, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def pool_with_switches(op: Pool, x: jax.Array, switches: jax.Array) -> jax.Array:
-    """Pooling with the switches fixed: linear in x."""
+    """Pooling that picks the entries which the switches tell: linear in x.
+
+    Args:
+      op: the window.
+      x: [N, H, W, C], float.
+      switches: [N, H', W', C] uint8, from `pool`.
+
+    Returns:
+      [N, H', W', C], in x's dtype.
+    """
     entries = enumerate(_entries(op, x, 0.0))
     return sum(jnp.where(switches == i, entry, 0) for i, entry in entries)
 
@@ -74,11 +83,11 @@ def pool_with_switches(op: Pool, x: jax.Array, switches: jax.Array) -> jax.Array
 def unpool(
     op: Pool, signal: jax.Array, switches: jax.Array, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Every value back to where it was picked from, zeros elsewhere.
+    """Puts every value back to where its switch tells, and zeros elsewhere.
 
     Args:
       op: the window.
-      signal: [N, H', W', C], what arrives from above.
+      signal: [N, H', W', C] float, what arrives from the layer above.
       switches: [N, H', W', C] uint8, from `pool`.
       shape: of the pool's input, [N, H, W, C].
 
@@ -101,20 +110,20 @@ def unpool(
 
 
 def _windows(
-    op: Pool, axis: int, places: int, count: int
+    op: Pool, axis: int, positions: int, count: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The windows that the input's places lie in: the last of each, the one before, ...
+    """The windows that each position lies in: the last, the one before, ...
 
     Returns:
-      Pairs of [places] int: which of the `count` windows, and which of its entries the
-      place is, -1 where it lies in no such window.
+      Pairs of [positions] int: which of the `count` windows, and which of its entries
+      the position is, -1 where it lies in no such window.
     """
     size, step = op.size[axis], op.stride[axis]
-    at = np.arange(places) + op.padding[axis][0]
+    at = np.arange(positions) + op.padding[axis][0]
     found = []
     for before in range(-(-size // step)):
         window = at // step - before
         entry = at - window * step
-        inside = (entry < size) & (window >= 0) & (window < count)
-        found.append((window.clip(0, count - 1), np.where(inside, entry, -1)))
+        is_within = (entry < size) & (window >= 0) & (window < count)
+        found.append((window.clip(0, count - 1), np.where(is_within, entry, -1)))
     return found

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
@@ -46,13 +45,13 @@ def over(
             program = model_functions.prepare(
                 model_fn, size, batch.shape[1:], batch.dtype
             )
-            weights = parallel.place(program.weights, devices, PartitionSpec())
+            weights = parallel.replicate(program.weights, devices)
         if batch.shape[1:] != first[1:] or count > first[0]:
             raise BadInput(
                 f"batches: batch {number} has shape {batch.shape}, the first {first}; "
                 "give examples of one shape, and no batch larger than the first"
             )
-        given = parallel.send(batch, (size,), devices)
+        given = parallel.shard_batch(batch, (size,), devices)
         ahead = count, _apply(weights, given, apply=program.apply)
         if before:
             yield _fetch(*before)

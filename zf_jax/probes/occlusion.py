@@ -15,8 +15,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zf_jax import parallel
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
 from zf_jax.probes import model_functions, occlusion_engine
@@ -98,7 +98,7 @@ def sweep(
         program = model_functions.prepare(model_fn, batch_size, shape, dtype)
     given = program.weights, images, fill
     if len(devices) > 1 or chosen:
-        given = jax.device_put(given, _everywhere(devices))
+        given = parallel.replicate(given, devices)
     swept = occlusion_engine.full if method == "full" else occlusion_engine.incremental
     leaves, clean = swept(
         program.apply, *given, grid=positions, chunk=batch_size, devices=devices
@@ -184,10 +184,6 @@ def _filling(fill, images: jax.Array) -> jax.Array:
     if fill.shape[1:3] == (1, 1):
         return fill
     return jnp.broadcast_to(fill, (len(fill), *one))
-
-
-def _everywhere(devices) -> NamedSharding:
-    return NamedSharding(Mesh(np.array(devices), ("positions",)), PartitionSpec())
 
 
 def attribution(

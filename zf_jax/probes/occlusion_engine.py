@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
 
-from zf_jax import xla
+from zf_jax import parallel, xla
+from zf_jax.parallel import Devices
 from zf_jax.probes.occluder_grid import Grid
 from zf_jax.transforms import costs, jaxpr
 from zf_jax.transforms.incremental import Plan
@@ -28,8 +28,6 @@ _BUDGET_ACCELERATOR = 2 << 30
 _LARGEST_CHUNK = 256
 # Positions whose layers behind the last window are computed together.
 _BLOCK = 128
-
-Devices = tuple[jax.Device, ...]
 
 
 class Planned(NamedTuple):
@@ -63,7 +61,13 @@ def plan(apply, weights, shape, dtype, grid: Grid, platform: str) -> Planned:
 
 @functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
 def incremental(
-    apply, weights, images, fill, grid: Grid, chunk: int | None, devices: Devices
+    apply,
+    weights,
+    images,
+    fill,
+    grid: Grid,
+    chunk: int | None,
+    devices: Devices,
 ):
     """Sweeps that recompute only what the occluder changes.
 
@@ -165,9 +169,12 @@ def _over(function: Callable, positions: np.ndarray, chunk: int, devices: Device
         return lax.map(function, positions)
 
     if len(devices) > 1:
-        mesh, spec = Mesh(np.array(devices), ("positions",)), PartitionSpec("positions")
         run = jax.shard_map(
-            run, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False
+            run,
+            mesh=parallel.mesh(devices),
+            in_specs=parallel.SHARDED,
+            out_specs=parallel.SHARDED,
+            check_vma=False,
         )
     return jax.tree.map(lambda leaf: _flat(leaf)[:total], run(positions))
 

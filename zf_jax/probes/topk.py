@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
 
 from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
@@ -175,12 +174,12 @@ def scan_states(
             )
         apply, weights, result = programs.of(batch)
         if best is None:
-            best = parallel.place(_first(result, k, start), devices, PartitionSpec())
+            best = parallel.replicate(_first(result, k, start), devices)
         # A batch that is short is filled up, so that it compiles nothing new.
         images = np.where(np.arange(size) < count, seen + np.arange(size), -1)
         seen += count
         given = [
-            parallel.send(each, (size // piece, piece), devices)
+            parallel.shard_batch(each, (size // piece, piece), devices)
             for each in (*batch, images)
         ]
         # While a batch is computed the next is read and sent, and no more than that.
@@ -214,7 +213,7 @@ class _Programs:
     def _place(self, array: jax.Array) -> jax.Array:
         """The array on the devices: once, however many shapes of images there are."""
         if id(array) not in self._placed:
-            placed = parallel.place(array, self._devices, PartitionSpec())
+            placed = parallel.replicate(array, self._devices)
             # The array itself is kept, so that no other has its id.
             self._placed[id(array)] = array, placed
         return self._placed[id(array)][1]
@@ -263,7 +262,7 @@ def _absorb(weights, best, *batch, apply, k: int, devices):
         return lax.scan(of_piece, fresh, batch)[0]
 
     def of_devices(*batch):
-        gathered = lax.all_gather(of_pieces(*batch), "devices")
+        gathered = lax.all_gather(of_pieces(*batch), parallel.AXIS)
         shares = [jax.tree.map(lambda x, i=i: x[i], gathered) for i in range(count)]
         return functools.reduce(merge_all, shares)
 
@@ -275,8 +274,8 @@ def _absorb(weights, best, *batch, apply, k: int, devices):
         work = jax.shard_map(
             of_devices,
             mesh=parallel.mesh(devices),
-            in_specs=(PartitionSpec("devices"),) * len(batch),
-            out_specs=PartitionSpec(),
+            in_specs=(parallel.SHARDED,) * len(batch),
+            out_specs=parallel.REPLICATED,
             check_vma=False,
         )
     return merge_all(best, work(*batch))

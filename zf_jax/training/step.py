@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
-from zf_jax import convnet, xla
+from zf_jax import convnet, parallel, xla
 from zf_jax.data.batches import Batch
 from zf_jax.errors import BadInput
 from zf_jax.training import objective
@@ -60,8 +60,8 @@ def first_state(
 
 def replicate(state: State) -> State:
     """The state where the step leaves it, so that its first call compiles the last."""
-    mesh = Mesh(np.array(jax.local_devices()), (_DEVICES,))
-    return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    mesh = parallel.mesh(tuple(jax.local_devices()))
+    return jax.device_put(state, NamedSharding(mesh, parallel.REPLICATED))
 
 
 def end_epoch(state: State, error: float) -> State:
