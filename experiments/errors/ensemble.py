@@ -11,6 +11,7 @@ from experiments.common import dataset, model
 from experiments.common.dataset import DataConfig
 from experiments.common.model import LoadedModel, ModelConfig
 from zf_jax import cli
+from zf_jax.data import sources
 from zf_jax.errors import BadInput
 
 
@@ -49,7 +50,7 @@ def load(config: EnsembleConfig, source: DataConfig) -> list[Member]:
         if loaded.crop is None or not loaded.labels:
             raise BadInput(f"{name}: {loaded.net.name} ends without classes")
         if found and loaded.labels != found[0].loaded.labels:
-            difference = _difference(loaded.labels, found[0].loaded.labels)
+            difference = sources.first_difference(loaded.labels, found[0].loaded.labels)
             raise BadInput(
                 f"--checkpoints: the classes of {name} are not those of "
                 f"{found[0].name}: {difference}"
@@ -79,22 +80,14 @@ def _named(config: EnsembleConfig) -> list[tuple[str, LoadedModel]]:
 
 def _check_data(one: Member, first: Member) -> None:
     if one.data.labels != one.loaded.labels:
+        difference = sources.first_difference(one.data.labels, one.loaded.labels)
         raise BadInput(
             f"--dataset: the classes of {one.data.name} are not those of {one.name}: "
-            f"{_difference(one.data.labels, one.loaded.labels)}; give the data it "
-            "learned (for an ONNX file, name its classes with --labels)"
+            f"{difference}; give the data it learned (for an ONNX file, name its "
+            "classes with --labels)"
         )
     if one.data.name != first.data.name:
         raise BadInput(
             f"--checkpoints: {one.name} learned {one.data.name}, {first.name} "
             f"{first.data.name}; give one --dataset for all"
         )
-
-
-def _difference(labels: tuple[str, ...], others: tuple[str, ...]) -> str:
-    """The first difference of two lists of classes."""
-    if len(labels) != len(others):
-        return f"there are {len(labels)}, not {len(others)}"
-    pairs = enumerate(zip(labels, others, strict=True))
-    at, (label, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-    return f"class {at} is {label}, not {other}"

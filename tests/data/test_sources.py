@@ -246,8 +246,9 @@ def test_a_data_dir_in_the_home_folder(tmp_path, creatures_dir, monkeypatch):
     ("labels", "others", "want"),
     [
         (["cat", "dog"], ["cat", "dog"], ""),
-        (["cat", "dog"], ["dog", "cat"], "class 0 is 'cat' here, 'dog' there"),
-        (["cat", "dog"], ["cat"], "class 1 is 'dog' here, none there"),
+        (["cat", "dog"], ["dog", "cat"], "class 0 is cat, not dog"),
+        (["cat", "dog"], ["cat"], "there are 2, not 1, with dog"),
+        (["cat"], ["cat", "dog"], "there are 1, not 2, without dog"),
     ],
 )
 def test_first_difference(labels, others, want):

@@ -362,7 +362,12 @@ def test_other_data_in_the_same_workdir(copy, toy):
     assert "dataset toy, not cifar10" in line(checkpoint.Store, copy, metadata)
     # As many more images as make a seventh batch.
     metadata = toy.run(train=toy.source(56)).metadata
-    assert "6, not 7" in line(checkpoint.Store, copy, metadata)
+    found = line(checkpoint.Store, copy, metadata)
+    assert "no longer what the run began with: an epoch has 7 steps, not 6" in found
+    # A class that was renamed since.
+    metadata = toy.run().metadata._replace(labels=("red", "green", "navy"))
+    found = line(checkpoint.Store, copy, metadata)
+    assert "of its classes, class 2 is navy, not blue; restore the data" in found
 
 
 def test_what_may_differ_when_a_run_goes_on(copy, toy):

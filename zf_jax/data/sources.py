@@ -7,7 +7,6 @@ behind the user's back: the error says how.
 
 import dataclasses
 import difflib
-import itertools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -97,12 +96,17 @@ class _Subset(Sequence):
 def first_difference(labels: Sequence[str], others: Sequence[str]) -> str:
     """Where two lists of class names first differ, in words; "" if they are the same.
 
-    As "class 2 is 'cow' here, 'dog' there", or "class 3 is 'dog' here, none there".
+    As "class 2 is cow, not dog", or "there are 3, not 4, without owl".
     """
-    for index, pair in enumerate(itertools.zip_longest(labels, others)):
-        here, there = ("none" if name is None else repr(name) for name in pair)
-        if here != there:
-            return f"class {index} is {here} here, {there} there"
+    if len(labels) != len(others):
+        missing = [name for name in others if name not in labels]
+        added = [name for name in labels if name not in others]
+        which = f", without {missing[0]}" if missing else ""
+        which = which or (f", with {added[0]}" if added else "")
+        return f"there are {len(labels)}, not {len(others)}{which}"
+    for index, (label, other) in enumerate(zip(labels, others, strict=True)):
+        if label != other:
+            return f"class {index} is {label}, not {other}"
     return ""
 
 

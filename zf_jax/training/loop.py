@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from zf_jax import convnet
-from zf_jax.data import batches
+from zf_jax.data import batches, sources
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
@@ -99,9 +99,10 @@ class Run(NamedTuple):
 def check(run: Run) -> None:
     """Raises BadInput for what would fail later: classes, and batches over devices."""
     step.check_divisible(run.recipe.batch_size)
-    if run.train.labels != run.validation.labels:
+    train, validation = run.train, run.validation
+    if differ := sources.first_difference(validation.labels, train.labels):
         raise BadInput(
-            f"{run.validation.name}: its classes are not those of {run.train.name}"
+            f"{validation.name}: its classes are not those of {train.name}: {differ}"
         )
 
 

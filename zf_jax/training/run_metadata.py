@@ -5,6 +5,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from zf_jax import spec
+from zf_jax.data import sources
 from zf_jax.errors import BadInput
 
 # Of the files; raised when an older version could not read them.
@@ -94,6 +95,8 @@ def check_same_run(
     old, new = _facts(found), _facts(given)
     for name, value in new.items():
         if old.get(name) != value:
+            if name in _OF_THE_DATA:
+                raise _data_changed(found, given, folder)
             differ = f"{name} {old.get(name)}, not {value}"
             if name == "layers":
                 differ = "other layers"
@@ -101,6 +104,27 @@ def check_same_run(
                 f"{folder}: holds a run with {differ}; take another --workdir, or the "
                 "same flags to go on with it"
             )
+
+
+# What the data set says of itself: it differs where files came, went or moved.
+_OF_THE_DATA = ("classes", "steps_per_epoch")
+
+
+def _data_changed(
+    found: RunMetadata, given: RunMetadata, folder: pathlib.Path
+) -> BadInput:
+    differ = sources.first_difference(given.labels, found.labels)
+    what = (
+        f"of its classes, {differ}"
+        if differ
+        else (
+            f"an epoch has {given.steps_per_epoch} steps, not {found.steps_per_epoch}"
+        )
+    )
+    return BadInput(
+        f"{folder}: {given.dataset} is no longer what the run began with: {what}; "
+        "restore the data or the split, or train anew in another --workdir"
+    )
 
 
 def _facts(metadata: RunMetadata) -> dict:
@@ -113,6 +137,7 @@ def _facts(metadata: RunMetadata) -> dict:
     return {
         "spec": metadata.net.name,
         "dataset": metadata.dataset,
+        "classes": tuple(metadata.labels),
         "layers": metadata.net,
         **recipe,
         "resize": metadata.resize,
