@@ -59,13 +59,10 @@ def test_draw(tmp_path, given):
     pngs.assert_drawn(path, tmp_path)
 
 
-ONE_CLASS = maps()._replace(classes=maps().classes._replace(top=None))
-
-
 @pytest.mark.parametrize(
     ("given", "panels"),
-    [(maps(), "abcde"), (ONE_CLASS, "abcd"), (maps(classes=0), "abc")],
-    ids=["classes", "one class", "no classes"],
+    [(maps(), "abcde"), (maps(classes=0), "abc")],
+    ids=["classes", "no classes"],
 )
 def test_a_panel_for_all_there_is(tmp_path, kept, given, panels):
     occlusion_panels.draw(given, title="it", path=tmp_path / "it.png")

@@ -25,15 +25,14 @@ class ClassMaps(NamedTuple):
       probability: [R, S], of one class, by the occluder's position.
       clean: the same of the image itself.
       name: of that class.
-      top: [R, S] int, the most probable class; None for a net of one class, which has
-        no panel (e).
+      top: [R, S] int, the most probable class.
       labels: names of all classes.
     """
 
     probability: np.ndarray
     clean: float
     name: str
-    top: np.ndarray | None
+    top: np.ndarray
     labels: Sequence[str]
 
 
@@ -70,8 +69,7 @@ def draw(maps: OcclusionMaps, *, title: str, path: pathlib.Path) -> pathlib.Path
     """
     classes = maps.classes
     projected = raster.grid(raster.stretch(maps.projections))
-    count = 3 if classes is None else 4 if classes.top is None else 5
-    figure, (a, b, c, *rest) = _panels(maps.image, projected, count)
+    figure, (a, b, c, *rest) = _panels(maps.image, projected, 5 if classes else 3)
     a.imshow(maps.occluded)
     a.set_title(f"(a) {title}\n{maps.side[0]}x{maps.side[1]} occluder", fontsize=9)
     _heat_map(figure, b, maps, maps.activation)
@@ -87,8 +85,7 @@ def draw(maps: OcclusionMaps, *, title: str, path: pathlib.Path) -> pathlib.Path
     if classes is not None:
         _heat_map(figure, rest[0], maps, classes.probability, vmin=0.0, vmax=1.0)
         _title(rest[0], f"(d) p({classes.name})", f"{classes.clean:.3f}")
-        if classes.top is not None:
-            _top_class(rest[1], maps, classes)
+        _top_class(rest[1], maps, classes)
     for axis in (a, b, c, *rest):
         axis.set_xticks([])
         axis.set_yticks([])

@@ -67,8 +67,8 @@ def read(
     BatchNormalization and other arithmetic by channel before the first filter or right
     after a filter, Dropout, Flatten, Reshape, Gemm, MatMul, Transpose to and from
     [N, H, W, C], pools that change nothing, and a Softmax or Sigmoid at the end, which
-    is left out; opsets 1 to 23; weights of any float type, within the file or beside
-    it. A pool before its Relu is put after it, which is the same.
+    is left out; opsets 1 to 23; weights of any float type, in the file or in external
+    data. A pool before its Relu is put after it, which is the same.
 
     Layers are called layer1 to layer8 where there are five filters and three dense
     layers, as in the paper, and otherwise by the names that the graph gives them or

@@ -17,7 +17,7 @@ MAX_ENTRIES = 2**29
 
 
 def read(path: pathlib.Path) -> onnx.ModelProto:
-    """The file's model, with weights that are stored in files beside it.
+    """The file's model, with its external data.
 
     Raises:
       BadInput: no such file, or no whole ONNX file with a net.
@@ -32,7 +32,7 @@ def read(path: pathlib.Path) -> onnx.ModelProto:
     except (ProtobufError, onnx.checker.ValidationError, ValueError) as error:
         raise BadInput(f"{path}: not a whole ONNX file ({one_line(error)})") from None
     except OSError as error:
-        # Weights in files of their own, beside it.
+        # External data, too.
         raise BadInput(f"{path}: cannot be read ({one_line(error)})") from None
     if not model.graph.node:
         raise BadInput(f"{path}: not an ONNX file, or one without a net")
