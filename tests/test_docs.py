@@ -1,0 +1,152 @@
+"""README.md and docs/: their code runs, their commands parse, what they name exists."""
+
+import configparser
+import contextlib
+import importlib.util
+import io
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from zf_jax import cli
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What the recipes of models.md need and the package does not.
+_OPTIONAL = ("haiku", "equinox")
+# Commands of others.
+_FOREIGN = ("git", "cat", ".", "tfds")
+
+_FENCE = re.compile(
+    r"^```(?P<language>\w+)\n(?P<fenced>.*?)^```$|^<!-- setup:.*?\n(?P<setup>.*?)^-->$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def _blocks(page: pathlib.Path, language: str) -> list[str]:
+    """The code blocks of a page, and its hidden setups where they are Python."""
+    found = []
+    for match in _FENCE.finditer(page.read_text(encoding="utf-8")):
+        if match["language"] == language:
+            found.append(match["fenced"])
+        elif match["setup"] is not None and language == "python":
+            found.append(match["setup"])
+    return found
+
+
+_PATH = re.compile(r"`((?:zf_jax|experiments|benchmarks|launch|tests|docs)/[\w./]*)`")
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[\w-]+)?\)")
+
+
+def _of_page(value) -> str:
+    """Names a test after its page and, where it has one, its command."""
+    if isinstance(value, pathlib.Path):
+        return value.stem
+    return value if isinstance(value, str) else ""
+
+
+_PYTHON = [(page, blocks) for page in PAGES if (blocks := _blocks(page, "python"))]
+
+
+def _commands(page: pathlib.Path) -> list[str]:
+    """The lines of a page's shell blocks, and the commands in its tables."""
+    found = re.findall(r"\| `(python -m [^`]*)`", page.read_text(encoding="utf-8"))
+    for block in _blocks(page, "sh"):
+        found += block.replace("\\\n", " ").splitlines()
+    return found
+
+
+_COMMANDS = [(page, line) for page in PAGES for line in _commands(page)]
+
+
+@pytest.mark.parametrize(("page", "blocks"), _PYTHON, ids=_of_page)
+def test_python_runs(page, blocks, tmp_path, monkeypatch):
+    """A page's blocks are one program, but for recipes of libraries not installed."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for block in blocks:
+            if not any(_is_missing(name, block) for name in _OPTIONAL):
+                exec(compile(block, str(page), "exec"), names)
+
+
+def _is_missing(name: str, block: str) -> bool:
+    used = re.search(rf"^import {name}\b", block, re.MULTILINE)
+    return bool(used) and importlib.util.find_spec(name) is None
+
+
+@pytest.mark.parametrize(("page", "line"), _COMMANDS, ids=_of_page)
+def test_command_parses(page, line):
+    for command in re.split(r"&&|\|", line):
+        words = shlex.split(command, comments=True)
+        if words:
+            _check(words)
+
+
+def _check(words: list[str]) -> None:
+    program, *rest = words
+    if program == "python" and rest[0] == "-m":
+        _check_module(rest[1], rest[2:])
+    elif program == "pip" and "-e" in rest:
+        setup = configparser.ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        for extra in re.findall(r"\[(.*)\]", rest[-1])[0].split(","):
+            assert extra in setup["options.extras_require"]
+    elif program.startswith("./launch/"):
+        assert (ROOT / program).exists()
+        assert all((ROOT / word).exists() for word in rest if word.startswith("tests/"))
+    else:
+        assert program in (*_FOREIGN, "pip")
+
+
+def _check_module(name: str, arguments: list[str]) -> None:
+    """The module is a command, and its flags are those of its configuration."""
+    try:
+        module = importlib.import_module(f"{name}.__main__")
+    except ModuleNotFoundError:
+        module = importlib.import_module(name)
+    if arguments == ["--help"]:
+        return
+    config_class, *_ = typing.get_type_hints(module.main).values()
+    cli.config(config_class, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_of_page)
+def test_named_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    paths, links = set(_PATH.findall(text)), set(_LINK.findall(text))
+    missing = {path for path in paths if not (ROOT / path).exists()}
+    missing |= {link for link in links if not (page.parent / link).exists()}
+    assert not missing
+
+
+def test_every_deviation_is_listed():
+    """Each file that marks a choice of its own is in the table, that many times."""
+    table = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    for folder in ("zf_jax", "experiments", "launch"):
+        for path in (ROOT / folder).rglob("*.py"):
+            marks = path.read_text(encoding="utf-8").count("Not in the paper")
+            name = path.relative_to(ROOT)
+            assert table.count(f"`{name}` |") == marks, name
+
+
+@pytest.mark.slow
+def test_site_builds(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs pip install -e '.[docs]'")
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "-d",
+        tmp_path / "site",
+    ]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "occlusion.sweep" in (tmp_path / "site" / "api.html").read_text()
