@@ -37,7 +37,7 @@ def test_cosine_to_last():
 
 
 def test_draw_in_several_lines(tmp_path):
-    blocks = [block(2 + i % 2, 9, name=f"layer{i}") for i in range(5)]
+    blocks = [block(2 + i % 2, 9, name=f"layer{i}") for i in range(3)]
     path = tmp_path / "new" / "layer1.png"
     assert evolution.draw(blocks, range(1, 10), title="fig. 4", path=path) == path
     pngs.assert_drawn(path, tmp_path)
