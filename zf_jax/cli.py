@@ -24,6 +24,7 @@ import signal
 import sys
 import types
 import typing
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -96,6 +97,8 @@ def run(main: Main, *, exact: bool = True) -> None:
     """
     xla.set_flags()
     logging.set_verbosity(logging.ERROR)
+    # A line for users, without the file and the code that warned.
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     # absl's --help shows the flags of the module that it takes for the program.
     _define(_config_class(main), flags.FLAGS, sys.argv[0])
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -272,16 +272,6 @@ def test_find_says_what_matches_nothing(pattern, reason):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["me, at home.jpg", "a,b,c.jpg"])
-def test_a_comma_in_a_name(album, name):
-    (album / name).touch()
-    # As a flag's list cuts it.
-    pieces = [piece.strip() for piece in name.split(",")]
-    with pytest.raises(BadInput, match="no such file") as error:
-        image_files.find(["1.png", *pieces, "10.jpg"])
-    assert f"given in quotes: '\"{name}\"'" in str(error.value)
-
-
 def test_formats_that_cannot_be_read_are_counted(album):
     for name in ("a.HEIC", "b.heic", "day 2/c.cr2", "@eaDir/c.cr2/d.heic"):
         (album / "trip" / name).parent.mkdir(exist_ok=True)

@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import io
-import itertools
 import os
 import pathlib
 import warnings
@@ -36,25 +35,13 @@ def find(patterns: Sequence[str]) -> list[pathlib.Path]:
       BadInput: a pattern that no image matches, a folder without images.
     """
     found = {}
-    for index, pattern in enumerate(map(os.fspath, patterns)):
+    for pattern in map(os.fspath, patterns):
         path = pathlib.Path(os.path.expanduser(pattern))
         if not pattern or not (path.exists() or glob.has_magic(pattern)):
-            raise BadInput(
-                f"images {pattern!r}: no such file or folder"
-                f"{_comma_remedy(patterns[index:])}"
-            )
+            raise BadInput(f"images {pattern!r}: no such file or folder")
         for each in _matches(pattern, path):
             found.setdefault(os.path.realpath(each), each)
     return list(found.values())
-
-
-def _comma_remedy(patterns: Sequence[str]) -> str:
-    """For a file whose name a list has cut in pieces at its commas."""
-    for comma, count in itertools.product((",", ", "), range(2, len(patterns) + 1)):
-        name = comma.join(map(os.fspath, patterns[:count]))
-        if os.path.exists(os.path.expanduser(name)):
-            return f"; a name with a comma is given in quotes: '\"{name}\"'"
-    return ""
 
 
 def _matches(pattern: str, path: pathlib.Path) -> list[pathlib.Path]:
