@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 from zf_jax.data import image_files, pixels
@@ -232,6 +233,19 @@ def test_16_bit_channels(tmp_path, colour, channels):
     path = png(tmp_path / "it.png", colour, samples)
     np.testing.assert_array_equal(image_files.read(path), levels[..., channels])
     assert image_files.encode(path)[24:26] == b"\x08\x02"
+
+
+@pytest.mark.parametrize("name", ["it.png", "it.tif", "packed.tif"])
+def test_12_bit_colours_in_16_bit_channels(tmp_path, name):
+    samples = np.linspace(0, 4095, 270).round().astype(np.uint16).reshape(9, 10, 3)
+    path = tmp_path / name
+    if name == "it.png":
+        png(path, 2, samples)
+    else:
+        compression = "zlib" if name == "packed.tif" else None
+        tifffile.imwrite(path, samples, compression=compression, photometric="rgb")
+    want = np.round(samples / 4095 * 255).astype(np.uint8)
+    np.testing.assert_array_equal(image_files.read(path), want)
 
 
 def test_16_bit_channels_with_a_transparent_colour(tmp_path):

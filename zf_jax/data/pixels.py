@@ -14,6 +14,13 @@ from zf_jax.errors import BadInput
 LARGEST = 89_478_485
 # Decoding, turning and converting hold three copies, of four bytes a pixel.
 _BYTES_PER_PIXEL = 12
+# Raw modes that read the lower byte of 16-bit channels, for those that read the upper.
+# N is the machine's own order, little-endian on all that JAX runs on.
+_LOWER_BYTES = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", "B"))
+}
 # Images beyond the limit are decoded one at a time, whatever the threads.
 _one_at_a_time = threading.Lock()
 
@@ -28,7 +35,7 @@ def decode(opened: Image.Image) -> Image.Image:
     """
     factor = _reduction(opened.size)
     if factor == 1:
-        return to_rgb(_upright(opened))
+        return _as_rgb(opened)
     width, height = opened.size
     # A JPEG decoder skips what is not wanted: this changes opened.size.
     opened.draft(None, (width // factor, height // factor))
@@ -40,8 +47,53 @@ def decode(opened: Image.Image) -> Image.Image:
                 f"{width}x{height} pixels take {needed / 2**30:.1f} GiB to read, and "
                 f"only half of {free / 2**30:.1f} GiB may be used; save it smaller"
             )
-        image = to_rgb(_upright(opened))
+        image = _as_rgb(opened)
         return image.reduce(_reduction(image.size))
+
+
+def _as_rgb(opened: Image.Image) -> Image.Image:
+    """An opened image, upright."""
+    deep = _is_deep(opened)
+    image = _upright(opened)
+    if deep and max(high for _, high in image.getextrema()[:3]) < 64:
+        return _stretched(image, opened.filename)
+    return to_rgb(image)
+
+
+def _is_deep(opened: Image.Image) -> bool:
+    """Whether channels of 16 bits are stored, of which Pillow keeps the upper 8."""
+    raw_modes = [_raw_mode(tile) for tile in opened.tile]
+    return bool(raw_modes) and all(mode in _LOWER_BYTES for mode in raw_modes)
+
+
+def _raw_mode(tile) -> str:
+    """How Pillow unpacks a tile of a file; "" where it is not told."""
+    if isinstance(tile.args, tuple):
+        return str(tile.args[0]) if tile.args else ""
+    return str(tile.args)
+
+
+def _stretched(image: Image.Image, path: str) -> Image.Image:
+    """Colours of at most 14 bits in channels of 16, nearly black otherwise.
+
+    Args:
+      image: upright, the upper 8 bits.
+      path: of the file, which is decoded once more for the lower 8.
+    """
+    with Image.open(path) as opened:
+        opened.tile = [
+            tile._replace(args=_with_raw_mode(tile, _LOWER_BYTES[_raw_mode(tile)]))
+            for tile in opened.tile
+        ]
+        lower = np.asarray(_upright(opened), np.uint16)
+    levels = np.asarray(image, np.uint16) * 256 + lower
+    levels[..., :3] = _of_integers(levels[..., :3]).round()
+    levels[..., 3:] >>= 8
+    return to_rgb(Image.fromarray(levels.astype(np.uint8)))
+
+
+def _with_raw_mode(tile, raw_mode: str):
+    return raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:])
 
 
 def _reduction(size: tuple[int, int]) -> int:
