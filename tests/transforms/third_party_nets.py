@@ -1,7 +1,7 @@
-"""Nets as a stranger would write them, in several libraries and styles; all small.
+"""Nets as other people write them, in several libraries and styles; all small.
 
-Each maker gives a function of [N, 40, 36, 3] images (or the size beside it) to a pytree
-of [N, ...] readings. Weights are drawn so that values stay near 1.
+Each maker gives a function of [N, 40, 36, 3] images to a pytree
+of [N, ...] outputs. Weights are drawn so that values stay near 1.
 """
 
 import functools
@@ -18,14 +18,14 @@ from jax import lax
 SHAPE = (40, 36, 3)
 
 
-class Stranger(NamedTuple):
+class ThirdPartyNet(NamedTuple):
     """A net and what is to be expected of it.
 
     Attributes:
       make: gives the function of images.
-      speed_up: there is at least so much less to compute, for a square of side 6 at
-        strides 9 and 11; 0 for nets that nothing is won on.
-      tolerance: of the largest reading.
+      speed_up: there is at least so much less to compute, for an occluder of side 6 at
+        strides 9 and 11; 0 for nets that gain nothing.
+      tolerance: of the largest output.
     """
 
     make: Callable[[], Callable]
@@ -43,7 +43,7 @@ class Draws:
         return jnp.asarray(self._rng.normal(size=shape) * scale, jnp.float32)
 
     def kernel(self, *shape):
-        """Rows, columns, maps in (of the group), maps out; or maps in, maps out."""
+        """Rows, columns, channels in (of the group) and out; or only the last two."""
         return self.normal(*shape, scale=np.sqrt(2 / np.prod(shape[:-1])))
 
     def positive(self, *shape):
@@ -99,17 +99,17 @@ def residual():
     stem, norm = draw.kernel(5, 5, 3, 8), batch_norm(8)
     blocks, head = [block(8, 8, 1), block(8, 16, 2)], draw.kernel(16, 5)
 
-    def read(images):
+    def model_fn(images):
         x = max_pool(jax.nn.relu(norm(conv(images, stem, 2))), 3, 1)
         for each in blocks:
             x = each(x)
         return x.mean(axis=(1, 2)) @ head
 
-    return read
+    return model_fn
 
 
 def mobile():
-    """MobileNet: depthwise filters, SAME padding, relu6."""
+    """MobileNet: depthwise convolutions, SAME padding, relu6."""
     draw = Draws(1)
     stem, head = draw.kernel(3, 3, 3, 8), draw.kernel(12, 4)
     blocks = [
@@ -117,46 +117,46 @@ def mobile():
         for maps, after, stride in ((8, 8, 1), (8, 12, 2))
     ]
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu6(conv(images, stem, 2))
         for depth, point, stride in blocks:
             x = conv(x, depth, stride, feature_group_count=x.shape[-1])
             x = jax.nn.relu6(jax.nn.relu6(x) @ point)
         return jax.nn.softmax(x.mean(axis=(1, 2)) @ head)
 
-    return read
+    return model_fn
 
 
 def squeeze_and_excite():
-    """All maps are weighed by what the whole image shows."""
+    """All channels are weighed by the mean of the whole image."""
     draw = Draws(2)
     one, two = draw.kernel(3, 3, 3, 12), draw.kernel(3, 3, 12, 6)
     down, up = draw.kernel(12, 4), draw.kernel(4, 12)
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.swish(conv(images, one))
         gate = jax.nn.sigmoid(jax.nn.relu(x.mean(axis=(1, 2)) @ down) @ up)
         x = jax.nn.swish(conv(x * gate[:, None, None, :], two, 2))
         return x.mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def dilated():
     draw = Draws(3)
     kernels = [draw.kernel(3, 3, n, 6) for n in (3, 6, 6)]
 
-    def read(images):
+    def model_fn(images):
         x = images
         for kernel, dilation in zip(kernels, (1, 2, 4), strict=True):
             x = jnp.tanh(conv(x, kernel, rhs_dilation=(dilation, dilation)))
         return x.max(axis=(1, 2)), x.mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def transformer():
-    """A vision transformer: each patch looks at all others."""
+    """A vision transformer: each patch attends to all others."""
     draw, width = Draws(4), 16
     embed, places = draw.kernel(4, 4, 3, width), draw.normal(1, 90, width, scale=0.1)
     heads = draw.kernel(width, 3, 2, width // 2)
@@ -170,7 +170,7 @@ def transformer():
         x = x - x.mean(axis=-1, keepdims=True)
         return x * lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + 1e-5)
 
-    def read(images):
+    def model_fn(images):
         x = conv(images, embed, 4, "VALID")
         x = x.reshape(len(x), -1, width) + places
         q, k, v = jnp.moveaxis(jnp.einsum("npc,cthd->npthd", norm(x), heads), 2, 0)
@@ -179,7 +179,7 @@ def transformer():
         x = x + jax.nn.gelu(norm(x) @ wide) @ narrow
         return norm(x).mean(axis=1)
 
-    return read
+    return model_fn
 
 
 class _Linen(nn.Module):
@@ -255,12 +255,12 @@ def plain():
         x = jnp.maximum(x[:, ::2], x[:, 1::2])
         return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
 
-    def read(images):
+    def model_fn(images):
         x = pooled(jax.nn.relu(filtered(images, one, 1)))
         x = jax.nn.relu(filtered(x, two, 2))
         return x.reshape(len(x), -1).sum(axis=1), x
 
-    return read
+    return model_fn
 
 
 def channels_first():
@@ -287,7 +287,7 @@ def channels_first():
 
 
 def pooled_context():
-    """Average pools, then the mean of the map beside the map, and filters on both."""
+    """Average pools, then the map joined to its mean, and a convolution of both."""
     draw = Draws(7)
     one, point, two = (
         draw.kernel(3, 3, 3, 8),
@@ -299,18 +299,18 @@ def pooled_context():
         window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
         return lax.reduce_window(x, 0.0, lax.add, window, strides, "SAME") / 9
 
-    def read(images):
+    def model_fn(images):
         x = mean_pool(jax.nn.elu(conv(images, one)))
         context = conv(x.mean(axis=(1, 2), keepdims=True), point)
         context = jnp.broadcast_to(context, (*x.shape[:3], 4))
         x = conv(jnp.concatenate([x, context], axis=-1), two)
         return x.max(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def shuffled():
-    """Filters in groups, their maps shuffled (ShuffleNet)."""
+    """Convolutions in groups, their channels shuffled (ShuffleNet)."""
     draw = Draws(8)
     stem, one, two = (
         draw.kernel(3, 3, 3, 12),
@@ -318,7 +318,7 @@ def shuffled():
         draw.kernel(3, 3, 4, 6 * 3),
     )
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, stem, 2))
         x = jax.nn.relu(conv(x, one, feature_group_count=3))
         n, h, w, c = x.shape
@@ -326,18 +326,18 @@ def shuffled():
         a, b = jnp.split(conv(x, two, feature_group_count=3), 2, axis=-1)
         return (a * jax.nn.sigmoid(b)).mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def branched():
-    """Branches that see more or less, side by side (Inception), and all that came
+    """Parallel branches of several receptive fields (Inception), and all that came
     before (DenseNet)."""
     draw = Draws(9)
     stem = draw.kernel(3, 3, 3, 8)
     kernels = [draw.kernel(size, size, 8, 4) for size in (1, 3, 5)]
     dense = draw.kernel(3, 3, 20, 4)
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, stem, 2))
         found = [conv(x, kernel) for kernel in kernels]
         found = jnp.concatenate([*found, max_pool(x, 3, 1)], axis=-1)
@@ -345,7 +345,7 @@ def branched():
         found = jnp.concatenate([found, conv(found, dense)], axis=-1)
         return max_pool(found, 3, 2).mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 @jax.custom_jvp
@@ -378,18 +378,18 @@ def wrapped():
         return _clipped(inner(x)) + jax.jit(lambda x: x[:, ::2, ::2])(x)
 
     @jax.jit
-    def read(images):
+    def model_fn(images):
         return block(_smooth(conv(images, one, 2))).mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def looped():
-    """Filters, then layers in a scan, as deep nets are often compiled."""
+    """A convolution, then layers in a scan, as deep nets are often compiled."""
     draw = Draws(11)
     stem, layers = draw.kernel(5, 5, 3, 6), draw.kernel(2, 3, 3, 6, 6)
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, stem, 3))
         x, seen = lax.scan(
             lambda x, kernel: (x + jnp.tanh(conv(x, kernel)), x.mean(axis=(1, 2))),
@@ -398,30 +398,30 @@ def looped():
         )
         return x.mean(axis=(1, 2)), jnp.moveaxis(seen, 0, 1)
 
-    return read
+    return model_fn
 
 
 def instance_normed():
-    """Each map less its mean over the image, by its deviation."""
+    """Instance normalisation: each map by its mean and standard deviation."""
     draw = Draws(12)
     one, two = draw.kernel(3, 3, 3, 6), draw.kernel(3, 3, 6, 6)
 
-    def read(images):
+    def model_fn(images):
         x = conv(images, one, 2)
         mean = x.mean(axis=(1, 2), keepdims=True)
         x = (x - mean) * lax.rsqrt(x.var(axis=(1, 2), keepdims=True) + 1e-3)
         return conv(jax.nn.relu(x), two).max(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
-def across_maps():
-    """Contrast and layer normalisation, running sums: along the maps alone."""
+def across_channels():
+    """Local response and layer normalisation, running sums: along channels alone."""
     draw = Draws(13)
     one, two = draw.kernel(3, 3, 3, 10), draw.kernel(3, 3, 10, 6)
     scale, bias = draw.positive(1, 1, 1, 10), draw.normal(1, 1, 1, 10)
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, one))
         power = lax.reduce_window(
             x**2, 0.0, lax.add, (1, 1, 1, 5), (1, 1, 1, 1), "SAME"
@@ -432,11 +432,11 @@ def across_maps():
         x = jnp.cumsum((x * scale + bias)[..., ::-1], axis=-1)
         return max_pool(conv(x, two), 2, 2, "VALID").mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
-def many_readings():
-    """Labels, the best few, maps, a pixel; some that the square does not reach."""
+def many_outputs():
+    """Labels, the top-k, maps, a pixel; some that the occluder does not reach."""
     draw = Draws(14)
     one, two, head = (
         draw.kernel(3, 3, 3, 6),
@@ -444,7 +444,7 @@ def many_readings():
         draw.kernel(6 * 10 * 9, 7),
     )
 
-    def read(images):
+    def model_fn(images):
         first = jax.nn.relu(conv(images, one, 2))
         second = max_pool(first)
         logits = second.reshape(len(images), -1) @ head
@@ -463,7 +463,7 @@ def many_readings():
             "count": jnp.full(len(images), 7, jnp.int32),
         }
 
-    return read
+    return model_fn
 
 
 def half_precision():
@@ -471,20 +471,20 @@ def half_precision():
     draw = Draws(15)
     kernels = [draw.kernel(3, 3, n, 8).astype(jnp.bfloat16) for n in (3, 8, 8)]
 
-    def read(images):
+    def model_fn(images):
         x = images.astype(jnp.bfloat16)
         for kernel, stride in zip(kernels, (2, 1, 2), strict=True):
             x = jax.nn.relu(conv(x, kernel, stride))
         return x.astype(jnp.float32).mean(axis=(1, 2))
 
-    return read
+    return model_fn
 
 
 def masks():
     """Booleans and whole numbers, pooled and counted."""
     kernel = Draws(16).kernel(3, 3, 3, 4)
 
-    def read(images):
+    def model_fn(images):
         x = conv(images, kernel) > 0.3
         grown = lax.reduce_window(
             x, False, lax.bitwise_or, (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
@@ -500,7 +500,7 @@ def masks():
             "lowest": lowest.sum(axis=(1, 2, 3)),
         }
 
-    return read
+    return model_fn
 
 
 def max_pool_of_whole_numbers(x):
@@ -509,11 +509,11 @@ def max_pool_of_whole_numbers(x):
 
 
 def padded_otherwise():
-    """Padding that is not 0; pools that begin with a number; borders mirrored late."""
+    """Padding that is not 0; pools with an initial value; mirrored borders."""
     draw = Draws(17)
     one, two = draw.kernel(5, 5, 3, 6), draw.kernel(3, 3, 6, 4)
 
-    def read(images):
+    def model_fn(images):
         x = jnp.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), constant_values=-7.0)
         x = conv(x, one, 2, "VALID")
         x = jnp.pad(x, ((0, 0), (0, 3), (3, 0), (0, 0)), constant_values=2.0)
@@ -522,11 +522,11 @@ def padded_otherwise():
         x = jnp.pad(conv(x, two), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
         return x[:, ::3, ::3].sum(axis=(1, 2)), x[:, -2:, -4:]
 
-    return read
+    return model_fn
 
 
 def up_and_down(maps=6):
-    """An encoder, a decoder with transposed filters, a copy across (U-Net)."""
+    """An encoder, a decoder of transposed convolutions, a skip connection (U-Net)."""
     draw = Draws(18)
     down, up, last = (
         draw.kernel(3, 3, 3, maps),
@@ -534,64 +534,64 @@ def up_and_down(maps=6):
         draw.kernel(3, 3, 7, 2),
     )
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, down, 2))
         x = lax.conv_transpose(x, up, (2, 2), "SAME")
         x = conv(jnp.concatenate([images, x], axis=-1), last)
         return x + x[:, :, ::-1]
 
-    return read
+    return model_fn
 
 
-def spread_twice():
+def transposed_twice():
     """One kernel, transposed at two strides."""
     draw = Draws(20)
     first, up = draw.kernel(5, 5, 3, 16), draw.kernel(6, 6, 16, 8)
 
-    def read(images):
+    def model_fn(images):
         x = jax.nn.relu(conv(images, first, 4))
         return [conv(x, up, 1, [(5, 5)] * 2, lhs_dilation=(n, n)) for n in (2, 3)]
 
-    return read
+    return model_fn
 
 
 def products_alone():
-    """No place in it: from the first layer on, everything sees everything."""
+    """Dense layers alone: from the first on, everything depends on everything."""
     draw = Draws(19)
     one, two = draw.kernel(int(np.prod(SHAPE)), 12), draw.kernel(12, 5)
 
-    def read(images):
+    def model_fn(images):
         return jax.nn.relu(images.reshape(len(images), -1) @ one) @ two
 
-    return read
+    return model_fn
 
 
 # Speed-ups are lower bounds, some half of what `explain` predicts.
-STRANGERS = {
-    "residual": Stranger(residual, 1.5),
-    "mobile": Stranger(mobile, 3),
-    "squeeze and excite": Stranger(squeeze_and_excite, 1.5),
-    "dilated": Stranger(dilated, 2.5),
-    "transformer": Stranger(transformer, 0),
-    "linen": Stranger(linen, 1.5),
-    "nnx": Stranger(nnx_module, 3),
-    "plain": Stranger(plain, 4),
-    "channels first": Stranger(channels_first, 4),
-    "pooled context": Stranger(pooled_context, 1.8),
-    "shuffled": Stranger(shuffled, 2.5),
-    "branched": Stranger(branched, 2),
-    "wrapped": Stranger(wrapped, 4),
-    "looped": Stranger(looped, 1),
-    "instance normed": Stranger(instance_normed, 1),
-    "across maps": Stranger(across_maps, 5),
-    "many readings": Stranger(many_readings, 2),
+NETS = {
+    "residual": ThirdPartyNet(residual, 1.5),
+    "mobile": ThirdPartyNet(mobile, 3),
+    "squeeze and excite": ThirdPartyNet(squeeze_and_excite, 1.5),
+    "dilated": ThirdPartyNet(dilated, 2.5),
+    "transformer": ThirdPartyNet(transformer, 0),
+    "linen": ThirdPartyNet(linen, 1.5),
+    "nnx": ThirdPartyNet(nnx_module, 3),
+    "plain": ThirdPartyNet(plain, 4),
+    "channels first": ThirdPartyNet(channels_first, 4),
+    "pooled context": ThirdPartyNet(pooled_context, 1.8),
+    "shuffled": ThirdPartyNet(shuffled, 2.5),
+    "branched": ThirdPartyNet(branched, 2),
+    "wrapped": ThirdPartyNet(wrapped, 4),
+    "looped": ThirdPartyNet(looped, 1),
+    "instance normed": ThirdPartyNet(instance_normed, 1),
+    "across channels": ThirdPartyNet(across_channels, 5),
+    "many outputs": ThirdPartyNet(many_outputs, 2),
     # bfloat16 keeps 8 bits: a value that rounds the other way is off by 1 in 256, and
     # three layers hand that on.
-    "half precision": Stranger(half_precision, 4, 2e-2),
-    "masks": Stranger(masks, 5),
-    "padded otherwise": Stranger(padded_otherwise, 1),
-    "up and down": Stranger(up_and_down, 1),
-    "up and down, many maps": Stranger(functools.partial(up_and_down, 16), 1),
-    "spread twice": Stranger(spread_twice, 1),
-    "products alone": Stranger(products_alone, 0),
+    "half precision": ThirdPartyNet(half_precision, 4, 2e-2),
+    "masks": ThirdPartyNet(masks, 5),
+    "padded otherwise": ThirdPartyNet(padded_otherwise, 1),
+    "up and down": ThirdPartyNet(up_and_down, 1),
+    "up and down, many channels": ThirdPartyNet(functools.partial(up_and_down, 16), 1),
+    "transposed twice": ThirdPartyNet(transposed_twice, 1),
+    "products alone": ThirdPartyNet(products_alone, 0),
 }
