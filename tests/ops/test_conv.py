@@ -1,4 +1,4 @@
-"""Filtering and its transpose: by hand, against a NumPy loop, and adjointness."""
+"""Convolution and its transpose: by hand, against a NumPy loop, and adjointness."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from zf_jax.ops import conv
 
 UP = ((0, 1), (0, 1))
 # op, shape of the input [N, H, W, C]. Strides that leave a remainder, asymmetric
-# padding, padding alone on one side, groups (of one map each, too), rectangles.
+# padding, padding alone on one side, groups (of one channel each, too), rectangles.
 CASES = {
     "plain": (Conv(4, 3), (2, 6, 5, 3)),
     "stride 2, rounded up": (Conv(4, 3, 2, UP), (1, 8, 7, 2)),
@@ -60,8 +60,8 @@ def test_golden():
     assert found.ravel().tolist() == [5421, 6532]
 
 
-def test_golden_down():
-    # By hand: a signal of 2 at the second place puts the whole filter there, doubled;
+def test_golden_transpose():
+    # By hand: a signal of 2 at the second position puts twice the filter there;
     # seen as a correlation of the signal, the filter is flipped (section 2.1).
     kernel = jnp.asarray([[1.0, 10], [100, 1000]]).reshape(2, 2, 1, 1)
     signal = jnp.asarray([0.0, 2]).reshape(1, 1, 2, 1)
@@ -69,8 +69,8 @@ def test_golden_down():
     assert found[0, :, :, 0].tolist() == [[0, 2, 20], [0, 200, 2000]]
 
 
-def test_golden_down_overlaps_add():
-    # By hand: filter 1 2 3 with stride 2 from places 0 and 2; they share entry 2.
+def test_golden_transpose_overlaps_add():
+    # By hand: filter 1 2 3 with stride 2 from positions 0 and 2; they share entry 2.
     # The input's last entry is in no window: only `shape` tells that it is there.
     kernel = jnp.asarray([1.0, 2, 3]).reshape(1, 3, 1, 1)
     signal = jnp.asarray([10.0, 1]).reshape(1, 1, 2, 1)
@@ -79,7 +79,7 @@ def test_golden_down_overlaps_add():
 
 
 @pytest.mark.parametrize(("op", "shape"), CASES.values(), ids=CASES)
-def test_way_up_against_a_loop(op, shape):
+def test_against_a_loop(op, shape):
     x, kernel = normal(shape), kernel_for(op, shape[-1])
     found = conv.conv(op, x, kernel)
     # float32 sums of at most 50 terms of order 1.
@@ -103,7 +103,7 @@ def test_adjoint(op, shape):
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_dense(batch):
-    # By hand: x W on the way up, W^T on the way down.
+    # By hand: x W in the forward pass, W^T in the backward pass.
     kernel = jnp.asarray([[1.0, 10], [2, 20], [3, 30]])
     x = jnp.asarray([[1.0, 1, 2]]).repeat(batch, 0)
     assert conv.conv(Dense(2), x, kernel).tolist() == [[9, 90]] * batch
@@ -119,7 +119,7 @@ def test_dtypes(dtype):
     x = normal((1, 5, 5, 3)).astype(dtype)
     up = conv.conv(op, x, kernel.astype(dtype))
     assert up.dtype == dtype
-    # Parameters stay float32; the signal's dtype decides on the way down.
+    # Parameters stay float32; the signal's dtype decides that of the transpose.
     down = conv.conv_transpose(op, up, kernel, x.shape)
     assert down.dtype == dtype
 

@@ -1,4 +1,4 @@
-"""Contrast normalisation against the formula of Krizhevsky et al. 2012, section 3.3."""
+"""Local response normalisation against the formula of Krizhevsky et al. 2012."""
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,17 @@ def normal(shape, scale=1.0):
 
 
 def formula(op: LRN, x: np.ndarray) -> np.ndarray:
-    """b_i = a_i / (k + alpha * sum_j a_j^2)^beta, map by map, in float64.
+    """b_i = a_i / (k + alpha * sum_j a_j^2)^beta, channel by channel, in float64.
 
     Krizhevsky: j from max(0, i - n / 2) to min(N - 1, i + n / 2), rounded down for
     odd n; for even n as ONNX's LRN (opset 13): i - floor((n - 1) / 2) to
     i + ceil((n - 1) / 2).
     """
     x = x.astype(np.float64)
-    maps, found = x.shape[-1], np.zeros(x.shape)
-    for i in range(maps):
+    channels, found = x.shape[-1], np.zeros(x.shape)
+    for i in range(channels):
         first = max(0, i - int(np.floor((op.size - 1) / 2)))
-        last = min(maps - 1, i + int(np.ceil((op.size - 1) / 2)))
+        last = min(channels - 1, i + int(np.ceil((op.size - 1) / 2)))
         total = sum(x[..., j] ** 2 for j in range(first, last + 1))
         found[..., i] = x[..., i] / (op.k + op.alpha * total) ** op.beta
     return found
@@ -42,51 +42,49 @@ def test_golden():
 
 
 def test_golden_even_size():
-    # By hand, n = 2: a map and the one after it (ONNX).
+    # By hand, n = 2: a channel and the one after it (ONNX).
     found = normalise(LRN(2, 1.0, 1.0, 1.0), jnp.asarray([2.0, 3.0, 1.0]))
     np.testing.assert_allclose(found, [2 / 14, 3 / 11, 1 / 2], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "op",
+    ("op", "channels"),
     [
-        LRN(),
-        LRN(5, 1.0, 2e-5, 0.75),  # BVLC AlexNet: alpha 1e-4 divided by n
-        LRN(3, 1.0, 0.5, 0.5),
-        LRN(1, 2.0, 0.1, 0.75),
-        LRN(4, 2.0, 0.1, 0.75),
-        LRN(9, 2.0, 0.1, 0.75),
-        LRN(15, 2.0, 0.1, 0.75),
+        (LRN(), 7),
+        (LRN(5, 1.0, 2e-5, 0.75), 7),  # BVLC AlexNet: alpha 1e-4 divided by n
+        (LRN(3, 1.0, 0.5, 0.5), 2),
+        (LRN(1, 2.0, 0.1, 0.75), 1),
+        (LRN(4, 2.0, 0.1, 0.75), 7),
+        (LRN(15, 2.0, 0.1, 0.75), 7),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("maps", [1, 2, 7])
-def test_against_the_formula(op, maps):
+def test_against_the_formula(op, channels):
     # Of the size of activations, so that alpha = 1e-4 matters; more neighbours than
-    # maps, and maps at either edge.
-    x = normal((2, 2, 3, maps), scale=60.0)
+    # channels, and channels at either edge.
+    x = normal((2, 2, 3, channels), scale=60.0)
     found = normalise(op, x)
     # A few float32 roundings and one power.
     np.testing.assert_allclose(found, formula(op, np.asarray(x)), rtol=2e-6)
 
 
 def test_only_neighbours_matter():
-    # By hand: of 9 maps, map 4 sees maps 2 to 6 with n = 5.
+    # By hand: of 9 channels, channel 4 depends on 2 to 6 with n = 5.
     op = LRN(alpha=0.1)
     slope = jax.jacrev(lambda x: normalise(op, x))(normal((9,)))
     near = np.abs(np.subtract.outer(np.arange(9), np.arange(9))) <= 2
     np.testing.assert_array_equal(slope != 0, near)
 
 
-def test_spatial_places_do_not_mix():
+def test_positions_do_not_mix():
     x = normal((1, 3, 3, 6), scale=50.0)
     whole = normalise(LRN(), x)
     alone = normalise(LRN(), x[:, 1:2, 2:3])
-    # The same operations on each place: at most vectorised in another way.
+    # The same operations at each position: at most vectorised in another way.
     np.testing.assert_allclose(whole[:, 1:2, 2:3], alone, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 4, 5)])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_shape_and_dtype(shape, dtype):
     found = normalise(LRN(), normal(shape).astype(dtype))
