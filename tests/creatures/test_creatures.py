@@ -270,7 +270,7 @@ def test_round_trip_through_tfds(tmp_path):
             for name, box in drawn.parts.items():
                 # Boxes are stored as float32.
                 np.testing.assert_allclose(example["parts"][name], box, atol=1e-6)
-    # Random access: the same place holds the same example, in any order.
+    # Random access: an index holds the same example, in any order.
     source = made.as_data_source(split="train")
     forward, backward = source[7], [source[i] for i in (30, 7)][1]
     np.testing.assert_array_equal(forward["image"], backward["image"])

@@ -83,6 +83,11 @@ def test_parts_and_silhouette_of_an_example():
     np.testing.assert_array_equal(annotations.silhouette(decoded, **cut), seen)
 
 
+def test_pixels_that_boxes_cover():
+    found = annotations.covered([(0, 0, 2, 1), (1, 0, 3, 2), (2, 2, 2, 2)], (3, 3))
+    assert found.astype(int).tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 0]]
+
+
 def test_what_a_data_set_lacks():
     cut = {"size": (40, 40), "resize": 40}
     bare = {"image": np.zeros((40, 60, 3), np.uint8), "label": 0}

@@ -1,4 +1,4 @@
-"""Crops: what is cut from where, by hand on images whose pixels tell their place."""
+"""Crops: what is cut from where, by hand on images whose pixels tell their position."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from zf_jax.data import crops
 
 
 def numbered(height, width):
-    """[h, w, 3] uint8: the first colour tells the row, the second the column."""
+    """[h, w, 3] uint8: the first channel tells the row, the second the column."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1)
 
@@ -24,9 +24,9 @@ def test_to_rgb(shape):
     assert rgb.shape == (4, 5, 3)
     assert rgb.dtype == np.uint8
     grey = len(shape) == 2 or shape[2] == 1
-    for colour in range(3):
-        want = image.reshape(4, 5, -1)[..., 0 if grey else colour]
-        np.testing.assert_array_equal(rgb[..., colour], want)
+    for channel in range(3):
+        want = image.reshape(4, 5, -1)[..., 0 if grey else channel]
+        np.testing.assert_array_equal(rgb[..., channel], want)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_whatever_the_file_holds_comes_out_as_it_is_read(root, open_split):
     noise = Image.fromarray(picture(root / "plain" / "a.png", size=(20, 30)))
     exif = Image.Exif()
     exif[0x0112] = 6
-    kinds = {
+    files = {
         "turned.jpg": (noise, {"exif": exif}),
         "plain.JPG": (noise, {"format": "JPEG"}),
         "grey.jpg": (noise.convert("L"), {}),
@@ -136,7 +136,7 @@ def test_whatever_the_file_holds_comes_out_as_it_is_read(root, open_split):
         "many.webp": (noise, {"save_all": True, "append_images": [noise.rotate(180)]}),
         "wide.tif": (noise.resize((70, 20)), {}),
     }
-    for name, (image, options) in kinds.items():
+    for name, (image, options) in files.items():
         image.save(root / "odd" / name, **options)
     want = {
         (image_files.read(path).tobytes(), path.parent.name)
@@ -308,6 +308,15 @@ def test_empty_folders_are_named(root, open_split):
     (root / "docs" / "readme.txt").write_text("none")
     with pytest.warns(UserWarning, match=r"pets: no image in 'docs'$"):
         assert open_split().labels == ("cat", "dog")
+
+
+def test_an_empty_split_is_named(root, open_split):
+    fill(root / "train", cat=2, dog=2)
+    fill(root / "val", cat=2)
+    (root / "test" / "cat").mkdir(parents=True)
+    (root / "val" / "dog").mkdir()
+    with pytest.warns(UserWarning, match=r"no image in 'test', 'val/dog'$"):
+        assert len(open_split("validation").examples) == 2
 
 
 def test_formats_that_cannot_be_read_are_counted(root, open_split):

@@ -100,10 +100,10 @@ def line(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "tiff", "webp", "bmp", "mpo"])
-def test_damage_anywhere_is_one_line_at_worst(tmp_path, kind):
+@pytest.mark.parametrize("form", ["jpeg", "png", "gif", "tiff", "webp", "bmp", "mpo"])
+def test_damage_anywhere_is_one_line_at_worst(tmp_path, form):
     path, rng = tmp_path / "it", np.random.default_rng(7)
-    Image.fromarray(noise(24, 24, 3)).save(path, kind)
+    Image.fromarray(noise(24, 24, 3)).save(path, form)
     content = path.read_bytes()
     for _ in range(60):
         damaged = bytearray(content)

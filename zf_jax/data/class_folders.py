@@ -68,7 +68,10 @@ def scan(root: pathlib.Path) -> Scan:
         class without an image that can be read, a class that train lacks; or its
         sub-folders may be splits as well as classes.
     """
-    splits = _splits(root, _folders(root))
+    folders = _folders(root)
+    named = [folder for folder in folders if folder.name.casefold() in _SPLITS]
+    empty = [folder for folder in named if not _holds_images(folder)]
+    splits = _splits(root, [folder for folder in folders if folder not in empty])
     if not splits:
         return _of_classes(root, "")
     scans = [_of_classes(folder, split) for split, folder in splits.items()]
@@ -77,7 +80,7 @@ def scan(root: pathlib.Path) -> Scan:
     for file in files:
         if file.label not in known:
             raise BadInput(f"folder {file.path.parent}: not a class of train")
-    return Scan(files, [folder for each in scans for folder in each.empty])
+    return Scan(files, [*empty, *(folder for each in scans for folder in each.empty)])
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
