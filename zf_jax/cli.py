@@ -320,7 +320,8 @@ def _values(each: dataclasses.Field, kind, given: list[str]) -> tuple:
     shown = f"--{each.name}={','.join(given)}"
     try:
         convert = _path if kind is pathlib.Path else kind
-        found = tuple(convert(part) for part in given if part)
+        # Of texts the empty ones stay: `--maps=17,` is not `--maps=17`.
+        found = tuple(convert(part) for part in given if part or kind is str)
     except ValueError:
         raise BadInput(f"{shown}: give numbers, as 1,2,5") from None
     least, largest = each.metadata["minimum"], each.metadata["maximum"]

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.common import dataset, image_choice, model, unit_choice
 from experiments.common.dataset import DataConfig
 from experiments.common.image_choice import ImageConfig
 from experiments.common.unit_choice import UnitConfig
 from tests.experiments.commands import SMALL
+from zf_jax import cli
 from zf_jax.errors import BadInput
 
 
@@ -38,6 +40,11 @@ def data(creatures_dir, loaded):
 def test_refuses_units(config, culprit):
     with pytest.raises(BadInput, match=culprit):
         unit_choice.layers(config, SMALL)
+
+
+def test_a_comma_tells_which_map_from_how_many():
+    assert cli.config(UnitConfig, ["--maps=17,"]).maps == ("17", "")
+    assert cli.config(UnitConfig, ["--maps=17"]).maps == ("17",)
 
 
 def test_channels(loaded):
@@ -80,6 +87,20 @@ def test_the_first_of_classes(loaded, data):
     for one in chosen:
         assert one.name == f"{data.labels[one.label]}-{one.index}"
         np.testing.assert_array_equal(one.image, data[one.index])
+
+
+def test_images_of_one_name(loaded, tmp_path):
+    files = [tmp_path / name for name in ("a/cat.png", "a/cat-2.png", "b/cat.png")]
+    for path in files:
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(path)
+    config = DataConfig(images=tuple(map(str, files)))
+    images = dataset.ImageFiles(config, loaded)
+    chosen = image_choice.choose(ImageConfig(), loaded, images, None, taken=["cat-2"])
+    assert [one.name for one in chosen] == ["cat", "cat-2-2", "cat-3"]
+    assert [one.label for one in chosen] == [None] * 3
+    with pytest.raises(BadInput, match="--classes: 2 for 3 --images"):
+        image_choice.choose(ImageConfig(classes=("1", "2")), loaded, images, None)
 
 
 @pytest.mark.parametrize(

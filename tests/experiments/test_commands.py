@@ -130,6 +130,7 @@ def test_train_refuses_the_workdir_of_another_run(run, creatures_dir, tmp_path):
     assert (tmp_path / "run").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_train_that_diverges(creatures_dir, tmp_path):
     ran = attempt(creatures_dir, tmp_path, "--learning_rate=1e30", "--init=he")
     assert ran.code not in (0, None)

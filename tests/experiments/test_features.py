@@ -131,6 +131,24 @@ def test_fewer_images_than_k(run, creatures_dir, tmp_path, drawn):
 
 
 def test_arrays_are_those_of_the_net(run, creatures_dir, tmp_path, drawn):
+    features(run, creatures_dir, tmp_path, "--maps=2,", "--layers=layer1")
+    arrays = numbers_in(tmp_path / "layer1.npz")
+    layer = checkpoint.load(run, 6).params["layer1"]
+    # By hand: filters of 5 x 5 in steps of 2, the image padded by 2.
+    tops = 2 * arrays["positions"][0] - 2
+    inside = ((tops >= 0) & (tops + 5 <= 32)).all(axis=-1)
+    assert inside.any()
+    kernel, bias = layer["kernel"][..., 2], layer["bias"][2]
+    for rank in np.flatnonzero(inside):
+        value = arrays["values"][0, rank]
+        patch = arrays["patches"][0, rank]
+        assert (patch * kernel).sum() + bias == pytest.approx(value, rel=1e-4)
+        projection = arrays["projections"][0, rank]
+        np.testing.assert_allclose(projection, value * kernel, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_rule_gradient_gives_the_gradient(run, creatures_dir, tmp_path, drawn):
     # A unit of a dense layer by hand: the gradient of the activation.
     given = ("--maps=2,", "--layers=layer6", "--rule=gradient")
     features(run, creatures_dir, tmp_path, *given)
@@ -169,28 +187,27 @@ def test_too_many_arrays_to_keep(run, creatures_dir, tmp_path, drawn, monkeypatc
 
 
 def test_controls(run, dead, creatures_dir, tmp_path, drawn):
-    given = ("--maps=all", "--layers=layer1,layer5", "--control=all", "--seed=3")
+    given = ("--maps=all", "--layers=layer5", "--control=all", "--seed=3")
     ran = features(run, creatures_dir, tmp_path, *given)
-    found = json.loads((tmp_path / "controls.json").read_text())
-    # By hand: steps of the cascade from the layer down to the first; no pool lies
-    # below the first layer.
-    assert list(found["layer1"]) == ["random_weights, layer1", "wrong_unit"]
-    assert list(found["layer5"]) == [
+    layer5 = ["layer5.png", "layer5.npz", "layer5-controls.png"]
+    assert names(ran) == [*layer5, "contact.png", "controls.json"]
+    rows = json.loads((tmp_path / "controls.json").read_text())["layer5"]
+    # By hand: steps of the cascade from the layer down to the first.
+    assert list(rows) == [
         "random_weights, layer5",
         "random_weights, layer5 to layer1",
         "wrong_unit",
         "centre_switches",
         "random_switches",
     ]
-    for layer, rows in found.items():
-        assert_png(tmp_path / f"{layer}-controls.png")
-        for name, row in rows.items():
-            assert set(row) == {"ssim", "spearman", "spearman_abs", "units"}
-            assert name in ran.out
-            # Two of the eight never fire.
-            assert 0 < row["units"] <= 6
-            assert -1 <= row["spearman"] < 0.999
-            assert -1 <= row["ssim"] < 0.999
+    assert_png(tmp_path / "layer5-controls.png")
+    for name, row in rows.items():
+        assert set(row) == {"ssim", "spearman", "spearman_abs", "units"}
+        assert name in ran.out
+        # Two of the eight never fire.
+        assert 0 < row["units"] <= 6
+        assert -1 <= row["spearman"] < 0.999
+        assert -1 <= row["ssim"] < 0.999
 
 
 @pytest.mark.slow
@@ -204,13 +221,13 @@ def test_controls_again(run, creatures_dir, tmp_path, drawn):
     assert found[0] == found[1]
 
 
-def test_one_control_of_one_layer(run, creatures_dir, tmp_path, drawn):
-    given = ("--layers=layer5", "--control=centre_switches,wrong_unit", "--maps=2")
-    ran = features(run, creatures_dir, tmp_path, *given)
-    layer5 = ["layer5.png", "layer5.npz", "layer5-controls.png"]
-    assert names(ran) == [*layer5, "contact.png", "controls.json"]
+@pytest.mark.slow
+def test_one_control_of_the_first_layer(run, creatures_dir, tmp_path, drawn):
+    given = ("--layers=layer1", "--control=centre_switches,wrong_unit", "--maps=2")
+    features(run, creatures_dir, tmp_path, *given)
+    # No pool lies below, so there are no switches.
     found = json.loads((tmp_path / "controls.json").read_text())
-    assert list(found["layer5"]) == ["wrong_unit", "centre_switches"]
+    assert list(found["layer1"]) == ["wrong_unit"]
 
 
 def test_refuses_an_unknown_control():
