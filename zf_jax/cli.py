@@ -96,7 +96,8 @@ def run(main: Main, *, exact: bool = True) -> None:
         JAX_DEFAULT_MATMUL_PRECISION says otherwise.
     """
     xla.set_flags()
-    logging.set_verbosity(logging.ERROR)
+    # An error that a library logs is raised as well; its log is a traceback.
+    logging.set_verbosity(logging.FATAL)
     # A line for users, without the file and the code that warned.
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     # absl's --help shows the flags of the module that it takes for the program.

@@ -5,6 +5,7 @@ import functools
 import gc
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -94,12 +95,14 @@ def test_load_an_earlier_step_or_the_inner_folder(saved, toy):
     assert_same(inner.params, outer.params)
 
 
-def test_relative_paths_and_home(saved, monkeypatch):
+def test_relative_paths_and_home(saved, toy, monkeypatch):
     # Orbax itself wants absolute ones (apax#465).
     monkeypatch.chdir(saved.parent)
     assert checkpoint.load(saved.name).step == 12
     monkeypatch.setenv("HOME", str(saved.parent))
     assert checkpoint.load(f"~/{saved.name}").step == 12
+    with checkpoint.Store(f"~/{saved.name}", toy.run().metadata) as store:
+        assert store.newest == 12
 
 
 def test_epochs_that_are_kept(copy):
@@ -189,6 +192,31 @@ def test_a_new_run_has_nothing_to_restore(tmp_path, toy):
     with checkpoint.Store(tmp_path / "new" / "run", run.metadata) as store:
         assert store.newest is None
         assert store.restore(state_of(run)) is None
+
+
+def test_a_full_disk(copy, toy, monkeypatch):
+    run, full = toy.run(), shutil.disk_usage(copy)._replace(free=100)
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda folder: full)
+    with checkpoint.Store(copy, run.metadata) as store:
+        message = line(store.save, state_of(run, 18))
+    assert f"{copy / 'checkpoints' / '18'}: not written: no space left" in message
+    assert "100 are free" in message
+    assert checkpoint.load(copy).step == 12
+
+
+# Orbax prints what it raises from its threads, too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_may_not_become_as_large(copy, toy):
+    # What a quota does: seen by writing alone.
+    run, allowed = toy.run(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with checkpoint.Store(copy, run.metadata) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, allowed[1]))
+        try:
+            message = line(store.save, state_of(run, 18))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert f"{copy / 'checkpoints' / '18'}: not written: File too large" in message
+    assert checkpoint.load(copy).step == 12
 
 
 def test_a_missing_folder(tmp_path):
@@ -312,7 +340,7 @@ def test_a_net_that_is_none(copy):
     rewrite(copy / "checkpoints" / "12", net='{"name": "x"}')
     message = line(checkpoint.load, copy)
     assert "12" in message
-    assert "not a net's description" in message
+    assert "not the JSON of a Spec" in message
 
 
 def test_weights_of_another_net(copy, toy):

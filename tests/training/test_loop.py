@@ -56,7 +56,14 @@ def test_reports(uninterrupted):
     assert float(state.seen.count) == 0
 
 
-@pytest.mark.parametrize("stop_at", [6, 4, 13])
+@pytest.mark.parametrize(
+    "stop_at",
+    [
+        pytest.param(6, marks=pytest.mark.slow),
+        pytest.param(4, marks=pytest.mark.slow),
+        13,
+    ],
+)
 def test_resume_equals_uninterrupted(uninterrupted, tmp_path, stop_at):
     # At the end of an epoch (6) and within one (4, 13).
     run, want, state = uninterrupted
@@ -120,7 +127,7 @@ def test_more_epochs_go_on(uninterrupted, tmp_path, toy):
 
 
 def test_it_learns(toy, tmp_path):
-    run = toy.run(epochs=6, learning_rate=0.02)
+    run = toy.run(epochs=6)
     reports = train(run, tmp_path, keep_epochs=[1])
     # Chance is a loss of log 3 = 1.1 and a top-1 of a third.
     assert reports[-1].train_loss < 0.5 * reports[0].train_loss

@@ -8,6 +8,7 @@ Arrays are saved whole, not per device, so that any number of devices restores t
 """
 
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -91,6 +92,7 @@ class Store:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
+        self._check_space(state)
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(state.params),
             rest=ocp.args.StandardSave(state._replace(params=())._asdict()),
@@ -99,12 +101,17 @@ class Store:
         try:
             self._manager.save(step, args=items)
         except (ValueError, OSError) as error:
-            # Tensorstore has a ValueError for a full disk.
-            raise BadInput(
-                f"{self.folder / str(step)}: this checkpoint could not be written; the "
-                "ones before it are whole, the same command resumes from them "
-                f"({run_metadata.one_line(error)})"
-            ) from None
+            # Tensorstore's ValueError has the reason at its message's end.
+            reason = getattr(error, "strerror", None) or str(error).split(": ")[-1]
+            raise _not_written(self.folder / str(step), reason.strip()) from None
+
+    def _check_space(self, state: State) -> None:
+        """Refuses what a full disk would cut: Tensorstore prints pages about it."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            reason = f"no space left: {needed:,} bytes are needed, {free:,} are free"
+            raise _not_written(self.folder / str(int(state.step)), reason)
 
     def restore(self, template: State) -> State | None:
         """The newest state, in the shapes of `template`; None where there is none.
@@ -127,6 +134,13 @@ class Store:
         except (ValueError, KeyError, OSError) as error:
             raise run_metadata.damaged(self.folder / str(step), error) from error
         return State(**{**found["rest"], "params": found["params"]})
+
+
+def _not_written(where: pathlib.Path, reason: str) -> BadInput:
+    return BadInput(
+        f"{where}: not written: {reason}; the checkpoints before it are whole, and the "
+        "same command goes on from them"
+    )
 
 
 def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
