@@ -110,26 +110,20 @@ def _captum(gallery: _Gallery) -> Callable[[], dict[str, float]]:
     relus = dict(zip(gallery.channels, relus, strict=True))
     batch_size = gallery.config.common.batch_size
 
-    def tensor(image):
-        return torch.tensor(np.asarray(image).transpose(2, 0, 1)[None])
-
-    def run_pass():
-        with torch.no_grad():
-            x = torch.cat([tensor(gallery.images[i]) for i in range(batch_size)])
-            for module in model:
-                x = module(x)
-                if isinstance(module, torch.nn.ReLU):
-                    torch.topk(x.amax((2, 3)), min(_K, len(x)), dim=0).values.cpu()
+    def tensor(index):
+        return torch.tensor(gallery.images[index].transpose(2, 0, 1)[None])
 
     def project(layer, units):
         method = attr.NeuronDeconvolution(model, relus[layer])
         _, indices, positions = gallery.best[layer]
         for channel, rank in units:
-            image = tensor(gallery.images[indices[channel, rank]]).requires_grad_()
+            image = tensor(indices[channel, rank]).requires_grad_()
             neuron = channel, *positions[channel, rank].tolist()
             method.attribute(image, neuron).detach().cpu()
 
     def run() -> dict[str, float]:
+        batch = torch.cat([tensor(index) for index in range(batch_size)])
+        run_pass = functools.partial(_torch_pass, torch, model, batch)
         run_pass()
         scale = len(gallery.images) / batch_size
         seconds = {"pass": timing.once(run_pass) * scale}
@@ -141,6 +135,16 @@ def _captum(gallery: _Gallery) -> Callable[[], dict[str, float]]:
         return seconds
 
     return run
+
+
+def _torch_pass(torch, model, batch) -> None:
+    """The forward pass of a batch, and the top-k of every ReLU's channels."""
+    with torch.no_grad():
+        for module in model:
+            batch = module(batch)
+            if isinstance(module, torch.nn.ReLU):
+                k = min(_K, len(batch))
+                torch.topk(batch.amax((2, 3)), k, dim=0).values.cpu()
 
 
 def _sample(gallery: _Gallery, layer: str) -> np.ndarray:

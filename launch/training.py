@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
+from tqdm import tqdm
 
 from zf_jax import cli, io
 from zf_jax.figures import curves
@@ -64,18 +65,11 @@ def epochs(
     Yields:
       The fields of `loop.Report`, after every epoch.
     """
-    batch, begin = run.recipe.batch_size, store.newest or 0
-    rows = read_rows(workdir, begin)
-    bar = cli.progress(
-        total=run.steps * batch,
-        initial=begin * batch,
-        desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} device(s)",
-        unit=" images",
-        unit_scale=True,
-    )
+    begin = store.newest or 0
+    rows, bar = read_rows(workdir, begin), _progress(run, begin)
 
     def on_step(done: int, loss: float | None) -> None:
-        bar.update(done * batch - bar.n)
+        bar.update(done * run.recipe.batch_size - bar.n)
         if loss is not None:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
@@ -92,6 +86,17 @@ def epochs(
             _write_rows(workdir, rows)
             curves.draw_training(rows, workdir / CURVE)
             yield rows[-1]
+
+
+def _progress(run: loop.Run, begin: int) -> tqdm:
+    """A bar of all images of the run, from the step that it resumes from on."""
+    return cli.progress(
+        total=run.steps * run.recipe.batch_size,
+        initial=begin * run.recipe.batch_size,
+        desc=f"{run.net.name} on {run.train.name}, {jax.device_count()} device(s)",
+        unit=" images",
+        unit_scale=True,
+    )
 
 
 def exit_after_saving(signals: list[int]) -> NoReturn:

@@ -151,6 +151,7 @@ def _place(
     for part, (top, left, bottom, right) in boxes.items():
         relative = np.array((top, left, bottom, right)) / (*shape, *shape)
         box = annotations.box(relative, shape, size=size, resize=resize)
-        inside = bottom <= shape[0] and right <= shape[1] and (box[2:] > box[:2]).all()
-        placed[part] = box if inside else None
+        lies_in_file = bottom <= shape[0] and right <= shape[1]
+        seen = lies_in_file and (box[2:] > box[:2]).all()
+        placed[part] = box if seen else None
     return placed

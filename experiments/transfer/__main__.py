@@ -153,7 +153,7 @@ def _classify(
 
 def _print_head(data: dataset.Dataset, folds: list[transfer.Fold]) -> None:
     tested = len(folds[0].test) // len(data.labels)
-    over = f", +- its deviation over {len(folds)} folds" if len(folds) > 1 else ""
+    over = f", +- standard deviation over {len(folds)} folds" if len(folds) > 1 else ""
     print(
         f"{data.name}: mean per-class accuracy, %{over}; "
         f"some {tested} images a class to test on"

@@ -106,15 +106,6 @@ def test_files_and_the_data_set_behind(run, files_folder, tmp_path):
     assert ((found["labels"] >= 0) & (found["labels"] < 10)).all()
 
 
-def test_files_alone_need_no_data_set(run, files_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "open_split", None)
-    given = f"--images={files_folder}/a.png", "--background_images=0", "--steps=4"
-    ran = invariance(run, *given, f"--out={tmp_path}")
-    assert ran.code == 0, ran.err
-    found = numbers_in(tmp_path / "invariance.npz")
-    assert found["distance_layer1"].shape == (1, 15)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("others", [[], ["a.png"]])
 def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch, others):
@@ -142,8 +133,9 @@ def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch, oth
     assert all("0%, 0%" in line for line in layer1) == (not others)
 
 
-def test_a_net_without_classes(run, files_folder, tmp_path):
-    # It takes files of any size: none of the data set's are compared with them.
+def test_a_net_without_classes(run, files_folder, tmp_path, monkeypatch):
+    # It takes files of any size: the data set is not even opened.
+    monkeypatch.setattr(sources, "open_split", None)
     given = f"--images={files_folder}/[ab].png", "--upto=layer5"
     ran = invariance(
         run, *given, "--background_images=3", "--steps=4", f"--out={tmp_path}"
