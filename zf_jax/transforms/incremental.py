@@ -17,21 +17,17 @@ pooling and arithmetic are fast.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from jax.extend.core import Literal
 
-from zf_jax.kernels import prepared_conv
-from zf_jax.transforms import jaxpr, rules, rules_sliding, windows
-from zf_jax.transforms.evaluation import Evaluation, Getter, Offsets, Preparations
+from zf_jax.transforms import rules
+from zf_jax.transforms.evaluation import Evaluation
 from zf_jax.transforms.jaxpr import TracedFunction
-from zf_jax.transforms.surroundings import Surroundings
-from zf_jax.transforms.windows import Interval, Region, Window
+from zf_jax.transforms.planner import Planner
+from zf_jax.transforms.windows import Interval, Window
 
 # A window that covers this share of its feature map is computed as the whole map.
 _NEARLY = 0.85
@@ -72,27 +68,23 @@ class Plan:
           columns: the same of its columns.
           platform: cpu, gpu or tpu: of how convolutions are computed.
         """
-        self._traced, self._platform = traced, platform
-        offsets, self._preparations = Offsets(), Preparations()
-        self._clean = Surroundings(traced.equations, offsets, self._preparations)
-        self._slices = rules_sliding.slices_of_pools(traced.equations)
-        image = Window((1, 2), (rows, columns))
-        # By variable: a Window, or None for what is whole; the clean ones are not here.
-        self._changes: dict[Any, Window | None] = {traced.image: image}
+        self._traced, self._planner = traced, Planner(traced, platform)
+        planner, image = self._planner, Window((1, 2), (rows, columns))
+        planner.record([traced.image], image)
         self.steps = [
-            self._step(equation)
+            _step(planner, equation)
             for equation in traced.equations
-            if any(map(self.changes, equation.invars))
+            if any(map(planner.changes, equation.invars))
         ]
-        self._occlude = self._occluder(image)
+        self._occlude = planner.occluder(traced.image, image)
         # What comes after the last window is computed for many positions at once.
-        reads_window = [any(map(self.window, s.equation.invars)) for s in self.steps]
+        reads_window = [any(map(planner.window, s.equation.invars)) for s in self.steps]
         self._split = max((i + 1 for i, r in enumerate(reads_window) if r), default=0)
         self.live = self._find_live()
-        self._get_live = [self.whole(atom) for atom in self.live]
-        self._get_results = [self.whole(atom) for atom in traced.results]
+        self._get_live = [planner.whole(atom) for atom in self.live]
+        self._get_results = [planner.whole(atom) for atom in traced.results]
         self.positions = len(rows.low)
-        self.offsets = offsets.table(self.positions)
+        self.offsets = planner.offsets.table(self.positions)
 
     def _find_live(self) -> list:
         """The variables that the steps behind the windows, or the results, need."""
@@ -101,18 +93,18 @@ class Plan:
         used = [a for s in self.dense_steps for a in s.equation.invars]
         used += self._traced.results
         variables = dict.fromkeys(a for a in used if not isinstance(a, Literal))
-        return [atom for atom in variables if atom in before and self.changes(atom)]
+        return [
+            atom for atom in variables if atom in before and self._planner.changes(atom)
+        ]
 
     @property
     def dense_steps(self) -> list[Step]:
         """The steps that `dense` does."""
         return self.steps[self._split :]
 
-    # Running.
-
     def prepare(self, clean: dict) -> list:
         """What all positions read of the clean values, padded and prepared once."""
-        return self._preparations.run(clean)
+        return self._planner.preparations.run(clean)
 
     def windowed(self, clean, prepared, offsets: jax.Array, fill: jax.Array) -> list:
         """Computes as far as windows reach, at one position.
@@ -143,8 +135,8 @@ class Plan:
         given = dict(zip(self.live, values, strict=True))
         run = Evaluation(clean, prepared, None, given, {})
         # What was a window has been set into its map.
-        for atom in filter(self.window, self.live):
-            run.cache[_key(atom, self._whole_regions(atom), 0)] = run.values[atom]
+        for atom in filter(self._planner.window, self.live):
+            self._planner.remember_whole(run, atom)
         self._do(run, self.dense_steps)
         return [get(run) for get in self._get_results]
 
@@ -154,178 +146,34 @@ class Plan:
             results = step.compute(run)
             run.values.update(zip(step.equation.outvars, results, strict=True))
 
-    # What the rules ask for.
 
-    def changes(self, atom) -> bool:
-        """Whether a variable changes at all."""
-        return not isinstance(atom, Literal) and atom in self._changes
-
-    def window(self, atom) -> Window | None:
-        """Where a variable changes; None for what is clean or whole."""
-        return None if isinstance(atom, Literal) else self._changes.get(atom)
-
-    def operand(self, equation) -> tuple[Any, Window | None]:
-        """The first operand of an operation, and where it changes."""
-        return equation.invars[0], self.window(equation.invars[0])
-
-    def slice_starts(self, equation) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest starts of the slices that are one pool's."""
-        return self._slices[rules_sliding.pool_of_slice(equation)]
-
-    def clean(self, atom) -> Getter:
-        """Its value on the clean image."""
-        return lambda run: jaxpr.value_of(atom, run.clean)
-
-    def value(self, atom) -> Getter:
-        """Its changed value: a window, or whole."""
-        return lambda run: run.values[atom]
-
-    def sum_outside(self, atom, window: Window) -> Getter:
-        """The sum over the window's axes of a clean value outside of the window."""
-        return self._clean.sum_outside(atom, window)
-
-    def whole(self, atom) -> Getter:
-        """Its value on the whole map."""
-        if not self.changes(atom):
-            return self.clean(atom)
-        if self.window(atom) is None:
-            return self.value(atom)
-        return self.surrounded(atom, self._whole_regions(atom))
-
-    def _whole_regions(self, atom) -> list[Region]:
-        intervals = self.window(atom).intervals
-        return [Region(np.zeros_like(i.low), i.length) for i in intervals]
-
-    def surrounded(self, atom, regions: Sequence[Region], fill=0) -> Getter:
-        """Regions of a windowed variable, the window set into its clean values.
-
-        Args:
-          atom: the variable.
-          regions: what is wanted, one an axis of its window.
-          fill: what lies beyond the map.
-        """
-        window, key = self.window(atom), _key(atom, regions, fill)
-        if all(map(windows.is_same, window.regions, regions)):
-            return self.value(atom)
-        move = self._mover(atom, regions)
-        inner = [(r.first, r.first + r.size) for r in window.regions]
-        mask = self._clean.mask(atom.aval.ndim, window.axes, inner, regions)
-        around = self._clean.around(atom, window.axes, regions, fill) if mask else None
-
-        def get(run: Evaluation):
-            if key not in run.cache:
-                moved = move(run)
-                if mask:
-                    moved = jnp.where(mask(run), moved, around(run))
-                run.cache[key] = moved
-            return run.cache[key]
-
-        return get
-
-    def _mover(self, atom, regions: Sequence[Region]) -> Getter:
-        """The window's values where the regions want them, anything elsewhere."""
-        window, rank = self.window(atom), atom.aval.ndim
-        pads, starts = [(0, 0, 0)] * rank, {}
-        sizes = list(window.shape_within(atom.aval.shape))
-        for axis, own, region in zip(window.axes, window.regions, regions, strict=True):
-            shift = region.first - own.first
-            least, most = int(shift.min()), int(shift.max())
-            pads[axis] = (-least, most + region.size - own.size, 0)
-            starts[axis] = shift - least
-            sizes[axis] = region.size
-        cut = self._clean.cutter(starts, sizes)
-
-        def get(run: Evaluation):
-            value = run.values[atom]
-            return cut(run, lax.pad(value, jnp.zeros((), value.dtype), pads))
-
-        return get
-
-    def onto(self, atom, window: Window, shape: Sequence[int]) -> Getter | None:
-        """An operand on the window of an elementwise result of `shape`.
-
-        None for an operand of another shape.
-        """
-        own = atom.aval.shape
-        if self.window(atom):
-            return self.surrounded(atom, window.regions)
-        if all(own[axis] == 1 for axis in window.axes if own):
-            return self.clean(atom)
-        if any(own[axis] != shape[axis] for axis in window.axes):
-            return None
-        return self._clean.around(atom, window.axes, window.regions)
-
-    def bind(self, equation, **changes) -> Callable[..., list[jax.Array]]:
-        """Does the operation, parameters changed: (evaluation, values) -> results."""
-        is_clean = not self.changes(equation.invars[-1])
-        if self._platform == "cpu" and is_clean:
-            conv = prepared_conv.as_kernel(equation, **changes)
-            if conv:
-                return self._bind_prepared(equation.invars[1], conv)
-        return lambda _, values: jaxpr.bind(equation, values, **changes)
-
-    def _bind_prepared(self, kernel, conv: prepared_conv.PreparedConv):
-        def prepare(clean: dict):
-            return conv.prepare(jaxpr.value_of(kernel, clean))
-
-        number = self._preparations.add((kernel, conv.key), prepare)
-        return lambda run, values: [conv.apply(values[0], run.prepared[number])]
-
-    def apply(self, equation, window: Window | None, getters, **changes):
-        """What a rule gives: the window, and the operation on what the getters give."""
-        bind = self.bind(equation, **changes)
-        return window, lambda run: bind(run, [get(run) for get in getters])
-
-    # Planning, operation by operation.
-
-    def _step(self, equation) -> Step:
-        rule, planned = rules.RULES.get(equation.primitive.name), None
-        changed = [atom for atom in equation.invars if self.changes(atom)]
-        if rule and all(map(self.window, changed)):
-            planned = rule(self, equation)
-        if planned is None:
-            planned = self.apply(
-                equation, None, [self.whole(a) for a in equation.invars]
-            )
-        window, compute = planned
-        self._changes.update(dict.fromkeys(equation.outvars, window))
-        if window:
-            computed = math.prod(i.size for i in window.intervals)
-            if computed >= _NEARLY * math.prod(i.length for i in window.intervals):
-                compute = self._made_whole(equation, compute)
-        return Step(equation, compute, window)
-
-    def _made_whole(self, equation, compute):
-        """The same step, its results set into their maps."""
-        getters = [self.whole(variable) for variable in equation.outvars]
-        self._changes.update(dict.fromkeys(equation.outvars))
-
-        def compute_whole(run: Evaluation):
-            results = compute(run)
-            run.values.update(zip(equation.outvars, results, strict=True))
-            return [get(run) for get in getters]
-
-        return compute_whole
-
-    def _occluder(self, window: Window):
-        """What the occluder's window shows: the fill, and the image at its border."""
-        image, regions = self._traced.image, window.regions
-        # Where the border crops the occluder, its window is larger than itself.
-        inner = [(i.low, i.high) for i in window.intervals]
-        mask = self._clean.mask(4, window.axes, inner, regions)
-        around = self._clean.around(image, window.axes, regions) if mask else None
-        shape = window.shape_within(image.aval.shape)
-        starts = {a: r.first for a, r in zip(window.axes, regions, strict=True)}
-        cut = self._clean.cutter(starts, shape)
-
-        def occlude(run: Evaluation, fill):
-            if fill.shape == image.aval.shape:
-                fill = cut(run, fill)
-            fill = jnp.broadcast_to(fill, shape)
-            return jnp.where(mask(run), fill, around(run)) if mask else fill
-
-        return occlude
+def _step(planner: Planner, equation) -> Step:
+    """Plans one operation by its rule, or densely."""
+    rule, planned = rules.RULES.get(equation.primitive.name), None
+    changed = [atom for atom in equation.invars if planner.changes(atom)]
+    if rule and all(map(planner.window, changed)):
+        planned = rule(planner, equation)
+    if planned is None:
+        planned = planner.apply(
+            equation, None, [planner.whole(a) for a in equation.invars]
+        )
+    window, compute = planned
+    planner.record(equation.outvars, window)
+    if window:
+        computed = math.prod(i.size for i in window.intervals)
+        if computed >= _NEARLY * math.prod(i.length for i in window.intervals):
+            compute = _made_whole(planner, equation, compute)
+    return Step(equation, compute, window)
 
 
-def _key(atom, regions: Sequence[Region], fill) -> tuple:
-    return atom, tuple((r.first.tobytes(), r.size) for r in regions), fill
+def _made_whole(planner: Planner, equation, compute):
+    """The same step, its results set into their maps."""
+    getters = [planner.whole(variable) for variable in equation.outvars]
+    planner.record(equation.outvars, None)
+
+    def compute_whole(run: Evaluation):
+        results = compute(run)
+        run.values.update(zip(equation.outvars, results, strict=True))
+        return [get(run) for get in getters]
+
+    return compute_whole

@@ -1,6 +1,6 @@
 """Where each operation's result changes, when its operands change within windows.
 
-A rule takes the plan and an equation, and gives the window of its results and what
+A rule takes the planner and an equation, and gives the window of its results and what
 computes them; a window of None is for what may change anywhere. It gives None where it
 does not apply: then the operation is done densely.
 """
@@ -9,32 +9,32 @@ from zf_jax.transforms import rules_axes, rules_sliding, windows
 from zf_jax.transforms.windows import Window
 
 
-def _elementwise(plan, equation):
+def _elementwise(planner, equation):
     """The same at every entry."""
-    return _around_all(plan, equation, equation.outvars[0].aval.shape)
+    return _around_all(planner, equation, equation.outvars[0].aval.shape)
 
 
-def _around_all(plan, equation, shape):
+def _around_all(planner, equation, shape):
     """On the window around the windows of all operands."""
-    found = [w for w in map(plan.window, equation.invars) if w]
+    found = [w for w in map(planner.window, equation.invars) if w]
     axes = found[0].axes
     lengths = [shape[axis] for axis in axes]
     if any(w.axes != axes or [i.length for i in w.intervals] != lengths for w in found):
         return None
     intervals = zip(*(w.intervals for w in found), strict=True)
     window = Window(axes, tuple(map(windows.union, intervals)))
-    getters = [plan.onto(atom, window, shape) for atom in equation.invars]
+    getters = [planner.onto(atom, window, shape) for atom in equation.invars]
     if any(get is None for get in getters):
         return None
-    return plan.apply(equation, window, getters)
+    return planner.apply(equation, window, getters)
 
 
-def _concatenate(plan, equation):
+def _concatenate(planner, equation):
     """Along an axis without a window."""
-    window = next(w for w in map(plan.window, equation.invars) if w)
+    window = next(w for w in map(planner.window, equation.invars) if w)
     if equation.params["dimension"] in window.axes:
         return None
-    return _around_all(plan, equation, equation.outvars[0].aval.shape)
+    return _around_all(planner, equation, equation.outvars[0].aval.shape)
 
 
 _ELEMENTWISE = """

@@ -8,35 +8,35 @@ from jax import lax
 from zf_jax.transforms.windows import Window
 
 
-def along_axis(plan, equation):
+def along_axis(planner, equation):
     """A scan or a reversal, along axes that have no window."""
-    params, (atom, window) = equation.params, plan.operand(equation)
+    params, (atom, window) = equation.params, planner.operand(equation)
     axes = params.get("dimensions", (params.get("axis"),))
     if set(axes) & set(window.axes):
         return None
-    return plan.apply(equation, window, [plan.value(atom)])
+    return planner.apply(equation, window, [planner.value(atom)])
 
 
-def split(plan, equation):
+def split(planner, equation):
     """Along an axis that has no window."""
-    atom, window = plan.operand(equation)
+    atom, window = planner.operand(equation)
     if equation.params["axis"] in window.axes:
         return None
-    return plan.apply(equation, window, [plan.value(atom)])
+    return planner.apply(equation, window, [planner.value(atom)])
 
 
-def reduction(plan, equation):
+def reduction(planner, equation):
     """Over axes without windows; or the sum over all of them."""
-    (atom, window), gone = plan.operand(equation), equation.params["axes"]
+    (atom, window), gone = planner.operand(equation), equation.params["axes"]
     if not set(gone) & set(window.axes):
         axes = tuple(axis - sum(g < axis for g in gone) for axis in window.axes)
         kept = Window(axes, window.intervals)
-        return plan.apply(equation, kept, [plan.value(atom)])
+        return planner.apply(equation, kept, [planner.value(atom)])
     if equation.primitive.name != "reduce_sum" or not set(window.axes) <= set(gone):
         return None
     # The sum of what may have changed, and of the rest as it was.
-    value, rest = plan.value(atom), plan.sum_outside(atom, window)
-    bind = plan.bind(equation)
+    value, rest = planner.value(atom), planner.sum_outside(atom, window)
+    bind = planner.bind(equation)
 
     def compute(run):
         (inside,) = bind(run, [value(run)])
@@ -46,33 +46,36 @@ def reduction(plan, equation):
     return None, compute
 
 
-def transpose(plan, equation):
+def transpose(planner, equation):
     """The same window, its axes in another order."""
-    (atom, window), permutation = plan.operand(equation), equation.params["permutation"]
+    (atom, window), permutation = (
+        planner.operand(equation),
+        equation.params["permutation"],
+    )
     axes = [permutation.index(axis) for axis in window.axes]
     order = np.argsort(axes)
     moved = Window(
         tuple(axes[i] for i in order), tuple(window.intervals[i] for i in order)
     )
-    return plan.apply(equation, moved, [plan.value(atom)])
+    return planner.apply(equation, moved, [planner.value(atom)])
 
 
-def broadcast(plan, equation):
+def broadcast(planner, equation):
     """New axes, or axes of length 1 made longer."""
-    atom, window = plan.operand(equation)
+    atom, window = planner.operand(equation)
     dimensions = equation.params["broadcast_dimensions"]
     shape = equation.outvars[0].aval.shape
     axes = tuple(dimensions[axis] for axis in window.axes)
     if any(shape[a] != s.length for a, s in zip(axes, window.intervals, strict=True)):
         return None
     moved = Window(axes, window.intervals)
-    get, cut = plan.value(atom), moved.shape_within(shape)
+    get, cut = planner.value(atom), moved.shape_within(shape)
     return moved, lambda run: [lax.broadcast_in_dim(get(run), cut, dimensions)]
 
 
-def reshape(plan, equation):
+def reshape(planner, equation):
     """Where the window's axes stay as they are."""
-    atom, window = plan.operand(equation)
+    atom, window = planner.operand(equation)
     before, after = atom.aval.shape, equation.outvars[0].aval.shape
     if equation.params.get("dimensions") is not None:
         return None
@@ -89,26 +92,28 @@ def reshape(plan, equation):
             return None
         axes.append(same[0])
     moved = Window(tuple(axes), window.intervals)
-    get, cut = plan.value(atom), moved.shape_within(after)
+    get, cut = planner.value(atom), moved.shape_within(after)
     return moved, lambda run: [lax.reshape(get(run), cut)]
 
 
-def squeeze(plan, equation):
+def squeeze(planner, equation):
     """Where the axes of length 1 have no window."""
-    (atom, window), gone = plan.operand(equation), equation.params["dimensions"]
+    (atom, window), gone = planner.operand(equation), equation.params["dimensions"]
     if set(gone) & set(window.axes):
         return None
     axes = tuple(axis - sum(g < axis for g in gone) for axis in window.axes)
-    return plan.apply(equation, Window(axes, window.intervals), [plan.value(atom)])
+    return planner.apply(
+        equation, Window(axes, window.intervals), [planner.value(atom)]
+    )
 
 
-def dot(plan, equation):
+def dot(planner, equation):
     """A product with a clean operand, along axes without windows."""
     contracted, batch = equation.params["dimension_numbers"]
     sides = equation.invars
-    side = 0 if plan.window(sides[0]) else 1
-    window = plan.window(sides[side])
-    if plan.changes(sides[1 - side]):
+    side = 0 if planner.window(sides[0]) else 1
+    window = planner.window(sides[side])
+    if planner.changes(sides[1 - side]):
         return None
     if set(window.axes) & {*contracted[side], *batch[side]}:
         return None
@@ -118,6 +123,6 @@ def dot(plan, equation):
     ]
     begin = len(batch[0]) + (len(free[0]) if side else 0)
     axes = tuple(begin + free[side].index(axis) for axis in window.axes)
-    getters = [plan.value(sides[side]), plan.clean(sides[1 - side])]
+    getters = [planner.value(sides[side]), planner.clean(sides[1 - side])]
     getters = getters[::-1] if side else getters
-    return plan.apply(equation, Window(axes, window.intervals), getters)
+    return planner.apply(equation, Window(axes, window.intervals), getters)

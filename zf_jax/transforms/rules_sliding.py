@@ -29,15 +29,15 @@ def slices_of_pools(equations) -> dict[tuple, tuple[np.ndarray, np.ndarray]]:
     return {key: (np.min(s, 0), np.max(s, 0)) for key, s in found.items()}
 
 
-def conv(plan, equation):
+def conv(planner, equation):
     """A convolution with a clean kernel, along axes that are not dilated."""
     params = equation.params
-    (atom, window), kernel = plan.operand(equation), equation.invars[1]
+    (atom, window), kernel = planner.operand(equation), equation.invars[1]
     numbers, out = params["dimension_numbers"], equation.outvars[0].aval.shape
     spatial = numbers.lhs_spec[2:]
     if (
         not window
-        or plan.changes(kernel)
+        or planner.changes(kernel)
         or params["batch_group_count"] != 1
         or not set(window.axes) <= set(spatial)
     ):
@@ -59,8 +59,8 @@ def conv(plan, equation):
         padding[i] = (0, 0)
     order = np.argsort(axes)
     window = Window(tuple(axes[i] for i in order), tuple(intervals[i] for i in order))
-    getters = [plan.surrounded(atom, regions), plan.clean(kernel)]
-    return plan.apply(equation, window, getters, padding=tuple(padding))
+    getters = [planner.surrounded(atom, regions), planner.clean(kernel)]
+    return planner.apply(equation, window, getters, padding=tuple(padding))
 
 
 def _padding_value(name: str, dtype):
@@ -82,10 +82,10 @@ def _number(atom):
     return atom.val.item() if hasattr(atom.val, "item") else atom.val
 
 
-def pool(plan, equation):
+def pool(planner, equation):
     """`reduce_window` of any kind."""
     params, name = equation.params, equation.primitive.name
-    (atom, window), out = plan.operand(equation), equation.outvars[0].aval
+    (atom, window), out = planner.operand(equation), equation.outvars[0].aval
     if not window or len(equation.invars) > 2:
         return None
     if name == "reduce_window":
@@ -105,18 +105,18 @@ def pool(plan, equation):
         regions.append(windows.input_region(changed.region, size, stride, before))
         intervals.append(changed)
         padding[axis] = (0, 0)
-    getters = [plan.surrounded(atom, regions, fill)]
-    getters += [plan.clean(other) for other in equation.invars[1:]]
+    getters = [planner.surrounded(atom, regions, fill)]
+    getters += [planner.clean(other) for other in equation.invars[1:]]
     window = Window(window.axes, tuple(intervals))
-    return plan.apply(equation, window, getters, padding=tuple(padding))
+    return planner.apply(equation, window, getters, padding=tuple(padding))
 
 
-def strided_slice(plan, equation):
+def strided_slice(planner, equation):
     """A slice: itself a filter of one entry, or one entry of a pool's windows."""
-    (atom, window), params = plan.operand(equation), equation.params
+    (atom, window), params = planner.operand(equation), equation.params
     starts, limits = list(params["start_indices"]), list(params["limit_indices"])
     strides, out = list(params["strides"] or [1] * len(starts)), equation.outvars[0]
-    least, most = plan.slice_starts(equation)
+    least, most = planner.slice_starts(equation)
     if max(most - least) > _LARGEST_POOL:
         least = most = np.array(starts)
     intervals, regions = [], []
@@ -131,14 +131,14 @@ def strided_slice(plan, equation):
         intervals.append(changed)
         starts[axis] -= int(least[axis])
         limits[axis] = starts[axis] + (changed.size - 1) * strides[axis] + 1
-    get = plan.surrounded(atom, regions)
+    get = planner.surrounded(atom, regions)
     window = Window(window.axes, tuple(intervals))
     return window, lambda run: [lax.slice(get(run), starts, limits, strides)]
 
 
-def pad(plan, equation):
+def pad(planner, equation):
     """Padding with a constant, or cropping."""
-    (atom, window), beyond = plan.operand(equation), equation.invars[1]
+    (atom, window), beyond = planner.operand(equation), equation.invars[1]
     config, out = list(equation.params["padding_config"]), equation.outvars[0].aval
     fill = _number(beyond)
     if not window or fill is None:
@@ -154,5 +154,5 @@ def pad(plan, equation):
         config[axis] = (0, 0, 0)
     window = Window(window.axes, tuple(intervals))
     # The new window may reach beyond the old map: there it holds padding.
-    getters = [plan.surrounded(atom, regions, fill), plan.clean(beyond)]
+    getters = [planner.surrounded(atom, regions, fill), planner.clean(beyond)]
     return window, lambda run: [lax.pad(*(get(run) for get in getters), config)]
