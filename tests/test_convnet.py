@@ -161,11 +161,11 @@ def test_maps_are_rectified_where_there_is_a_relu(applied):
 def test_switches(applied):
     _, trace = applied
     assert set(trace.switches) == {"a", "b"}
-    for name, places in {"a": 9, "b": 4}.items():
+    for name, entries in {"a": 9, "b": 4}.items():
         switches = trace.switches[name]
         assert switches.dtype == jnp.uint8
         assert switches.shape == trace.outputs[name].shape
-        assert np.max(switches) == places - 1  # by hand: 3x3 and 2x2 windows
+        assert np.max(switches) == entries - 1  # by hand: 3x3 and 2x2 windows
     # b pools normalised maps: its switches are theirs, not those of the maps.
     maps = np.asarray(contrast_by_band(LRN(3, 1.0, 0.1), trace.maps["b"]))
     windows = maps.reshape(3, 4, 2, 3, 2, 8).transpose(0, 1, 3, 5, 2, 4)
@@ -325,7 +325,7 @@ def test_a_unit_at_exactly_zero_passes_no_gradient():
 
 
 def test_prepare():
-    # By hand: (pixels - mean) * scale, colour by colour.
+    # By hand: (pixels - mean) * scale, channel by channel.
     given = Input(1, mean=(100.0, 50.0, 0.0), scale=0.5)
     for dtype in (np.uint8, np.float32, np.int32):
         pixels = jnp.asarray([[[[110, 50, 255]]]], dtype)

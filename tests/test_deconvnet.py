@@ -241,9 +241,11 @@ def test_gradient_rule_equals_jax_grad_of_the_isolated_activation(name):
 def test_the_three_rules_and_the_two_lrn_rules_differ():
     net, params, trace = start("topped")
     seeds = make_seeds(trace)
-    ways = [(rule, None) for rule in RULES]
-    ways += [("deconvnet", "gradient"), ("gradient", "identity")]
-    found = [project_all(net, params, seeds, trace, *way)["e"] for way in ways]
+    settings = [(rule, None) for rule in RULES]
+    settings += [("deconvnet", "gradient"), ("gradient", "identity")]
+    found = [
+        project_all(net, params, seeds, trace, *setting)["e"] for setting in settings
+    ]
     for i, one in enumerate(found):
         for other in found[:i]:
             # Far above rounding: what the comparisons above tell apart is there.
@@ -451,9 +453,9 @@ def test_a_batch_equals_one_at_a_time(layer):
     together = deconvnet.reconstruct(net, params, seed, trace, layer=layer)
     for i in range(3):
         alone = jax.tree.map(lambda x, i=i: x[i : i + 1], trace)
-        place = None if dense else tuple(positions[i].tolist())
+        position = None if dense else tuple(positions[i].tolist())
         one = deconvnet.isolate(
-            alone.maps[layer], channel=int(channels[i]), position=place
+            alone.maps[layer], channel=int(channels[i]), position=position
         )
         np.testing.assert_array_equal(one[0], seed[i])
         pixels = deconvnet.reconstruct(net, params, one, alone, layer=layer)
@@ -554,8 +556,8 @@ MAPS[1, :, :, 0] = [[7, 0, 0], [0, 0, 8]]
 def placed(*entries) -> list:
     """Zeros, but for `((image, row, column, channel), value)`."""
     expected = np.zeros_like(MAPS)
-    for place, value in entries:
-        expected[place] = value
+    for entry, value in entries:
+        expected[entry] = value
     return expected.tolist()
 
 
@@ -568,17 +570,17 @@ def test_isolate_the_strongest():
     assert found.tolist() == placed(((0, 1, 0, 1), -1), ((1, 1, 2, 0), 8))
 
 
-@pytest.mark.parametrize("kind", [jnp.asarray, np.asarray, list])
-def test_isolate_at_positions(kind):
+@pytest.mark.parametrize("array", [jnp.asarray, np.asarray, list])
+def test_isolate_at_positions(array):
     # By hand; a position or a channel for each image, or one for all.
     maps = jnp.asarray(MAPS)
     found = deconvnet.isolate(
-        maps, channel=kind([1, 0]), position=kind([[0, 2], [0, 0]])
+        maps, channel=array([1, 0]), position=array([[0, 2], [0, 0]])
     )
     assert found.tolist() == placed(((0, 0, 2, 1), -3), ((1, 0, 0, 0), 7))
     found = deconvnet.isolate(maps, channel=0, position=(1, 2))
     assert found.tolist() == placed(((0, 1, 2, 0), 3), ((1, 1, 2, 0), 8))
-    found = deconvnet.isolate(maps, channel=kind([0, 1]), position=(0, 0))
+    found = deconvnet.isolate(maps, channel=array([0, 1]), position=(0, 0))
     assert found.tolist() == placed(((0, 0, 0, 0), 1))
 
 

@@ -198,8 +198,8 @@ def test_with_classes(name):
 
 def test_zfnet_layer_by_layer():
     # Fig. 3: filters, pools 3x3 with stride 2, then contrast; dropout in 6 and 7.
-    kinds = [[type(op).__name__ for op in layer.ops] for layer in spec.ZFNET.layers]
-    assert kinds == [
+    names = [[type(op).__name__ for op in layer.ops] for layer in spec.ZFNET.layers]
+    assert names == [
         ["Conv", "Relu", "Pool", "LRN"],
         ["Conv", "Relu", "Pool", "LRN"],
         ["Conv", "Relu"],
@@ -225,8 +225,8 @@ def test_zfnet_layer_by_layer():
 
 
 def test_alexnet_normalises_before_it_pools():
-    kinds = [type(op).__name__ for op in spec.ALEXNET.layers[1].ops]
-    assert kinds == ["Conv", "Relu", "LRN", "Pool"]
+    names = [type(op).__name__ for op in spec.ALEXNET.layers[1].ops]
+    assert names == ["Conv", "Relu", "LRN", "Pool"]
     groups = [layer.filter.groups for layer in spec.ALEXNET.layers[:5]]
     assert groups == [1, 2, 1, 2, 2]  # Krizhevsky et al. 2012, section 3.5
 
@@ -273,7 +273,7 @@ def test_layers_out_of_order(ops):
         (lambda: Conv(4, 3, 1, -1), "padding=((-1, -1), (-1, -1))"),
         (lambda: Conv(4, (3, 3), padding=((0, 0), (-2, 1))), "((0, 0), (-2, 1))"),
         (lambda: Pool((0, 3)), "Pool(size=(0, 3)"),
-        (lambda: Pool(16), "at most 255 places"),
+        (lambda: Pool(16), "at most 255 entries"),
         (lambda: Pool(3, 2, 3), "a window could lie in the padding alone"),
         (lambda: Pool((3, 2), 1, ((0, 0), (0, 2))), "the padding alone"),
     ],
@@ -300,7 +300,7 @@ def test_impossible_numbers(make):
 
 
 def test_the_largest_pool_has_255_places():
-    # By hand: switches 0 to 254 fit in a uint8 beside 255, nowhere.
+    # By hand: switches 0 to 254 fit in a uint8, and 255 stands for nowhere.
     assert Pool((15, 17)).size == (15, 17)
     assert Pool((1, 255)).size == (1, 255)
 

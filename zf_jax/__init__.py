@@ -1,22 +1,27 @@
 """Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", in JAX.
 
-Where to look (section numbers are the paper's, arXiv 1311.2901v3):
+Map of the package (section numbers are the paper's, arXiv 1311.2901v3):
 
     layers.py, spec.py   what a net is: frozen data; the nets of the paper
-    geometry.py          map sizes, parameters, receptive fields, without running
-    ops/                 filtering, pooling, contrast: the way up and its transpose
-    convnet.py           images -> logits, Trace                       section 2
-    deconvnet.py         a unit -> pixels                              section 2.1
+    geometry.py          map sizes, parameters, receptive fields and crops: nothing runs
+    ops/                 convolution, pooling with switches, LRN: forward and transpose
+    convnet.py           images -> logits and Trace                    section 2
+    deconvnet.py         one activation -> pixels                      section 2.1
     transforms/          JAX function -> JAX function, by its jaxpr
-    probes/              gallery (fig. 2) and its controls, occlusion (fig. 7),
-                         invariance (fig. 5), filters (fig. 6), errors (Table 2),
-                         correspondence (Table 1), transfer (Tables 4, 5 and 7);
-                         scores of saliency maps
-    data/                creatures and the truth about them, any TFDS set, batches
+    probes/              top-k and projections (fig. 2) with their controls, occlusion
+                         (fig. 7), invariance (fig. 5), filters (fig. 6), top-k error
+                         (Table 2), correspondence (Table 1), transfer (Tables 4, 5
+                         and 7); saliency maps and their metrics
+    data/                image folders and files, any TFDS set, annotations, batches
+    creatures/           the built-in data set: its drawing and its TFDS builder
     training/            section 3: recipe, pmap step, checkpoints, loop
     pretrained/          ONNX file -> Spec and parameters
     figures/             arrays -> PNG
+    cli.py, io.py        commands from dataclasses; files written atomically
+    parallel.py, xla.py  devices; what JAX compiles with
 
-Shapes are written [N, H, W, C]: N images, H W rows and columns, C maps or colours,
-K kept, D devices or units, R S grid rows and columns, L classes.
+A new operation of layers starts in `layers.py`, whose docstring names the other files.
+
+Shapes are written [N, H, W, C]: N images, H W rows and columns, C channels, K images
+kept of each channel, D devices or units, R S rows and columns of a grid, L classes.
 """

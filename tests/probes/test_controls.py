@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zf_jax import convnet, deconvnet
+from tests import parameters
+from zf_jax import convnet, deconvnet, geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
 from zf_jax.ops import pooling
 from zf_jax.probes import controls, projection, topk
 from zf_jax.spec import Input, Spec
 
-# Pools of odd and even windows, padded on either side; cones smaller than the image.
+# Pools of odd and even windows, padded on either side; crops smaller than the image.
 NET = Spec(
     "toy",
     Input((40, 36), mean=(0.0, 0.0, 0.0)),
@@ -35,24 +36,23 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def params(images):
-    model = convnet.ConvNet(NET, kernel_init=jax.nn.initializers.he_normal())
-    return model.init(jax.random.key(0), images)["params"]
+def params():
+    return parameters.he_normal(NET)
 
 
 @pytest.fixture(scope="module")
 def seen(params, images):
-    """The trace of all images, and the three strongest of every map."""
+    """The trace of all images, and the three strongest images of every channel."""
 
     def read_maps(batch):
         return convnet.ConvNet(NET).apply({"params": params}, batch)[1].maps
 
-    _, trace = convnet.ConvNet(NET).apply({"params": params}, images)
+    _, trace = xla.jit(convnet.ConvNet(NET).apply)({"params": params}, images)
     return trace, topk.scan(read_maps, [images], k=3)
 
 
 def every(params, layer):
-    """One control of each kind, and of the cascade its ends."""
+    """Every control; of the cascade, both ends."""
     return {
         "own layer": controls.random_weights(
             NET, params, KEY, layer=layer, lowest=layer
@@ -82,15 +82,19 @@ def whole(params, trace, best, control, layer, channel, rank, rule):
 
 
 @pytest.mark.parametrize(
-    ("layer", "rule"),
+    ("layer", "rule", "name"),
     [
-        ("layer1", "deconvnet"),
-        ("layer3", "deconvnet"),
-        ("layer3", "guided"),
-        ("layer5", "deconvnet"),
+        ("layer3", "guided", "own layer"),
+        ("layer3", "deconvnet", "all layers"),
+        ("layer3", "deconvnet", "wrong unit"),
+        ("layer3", "deconvnet", "centre"),
+        *(
+            pytest.param(layer, "deconvnet", name, marks=pytest.mark.slow)
+            for layer in ("layer1", "layer5")
+            for name in ("own layer", "all layers", "wrong unit", "centre")
+        ),
     ],
 )
-@pytest.mark.parametrize("name", ["own layer", "all layers", "wrong unit", "centre"])
 def test_windowed_equals_whole(params, images, seen, layer, rule, name):
     # Random switches are drawn by the window, so they differ: see below.
     trace, best = seen
@@ -103,7 +107,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
         if best[layer].values[channel, rank] <= 0:
             continue
         want = whole(params, trace, best[layer], control, layer, channel, rank, rule)
-        field = projection.geometry.patch(
+        field = geometry.patch(
             NET, layer, best[layer].positions[channel, rank].tolist()
         )
         size = projections.shape[2:4]
@@ -117,7 +121,7 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
         cut = want[corner[0] :, corner[1] :][: size[0], : size[1]]
         got = projections[channel, rank]
         np.testing.assert_allclose(got, cut, atol=1e-5 * np.abs(want).max() + 1e-30)
-        # And there is nothing beside the window.
+        # Outside of the window there is nothing.
         assert np.abs(got).sum() == pytest.approx(np.abs(want).sum(), rel=1e-4)
         shown += 1
     assert shown > 5
@@ -127,11 +131,11 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
 def test_no_control_is_silent_or_the_truth(params, images, seen, layer):
     _, best = seen
     live = np.flatnonzero(best[layer].values[:, 0] > 0)
-    look = {"layer": layer, "channels": live}
-    patches, true = projection.project(NET, params, images, best, **look)
+    which = {"layer": layer, "channels": live}
+    patches, true = projection.project(NET, params, images, best, **which)
     for name, control in every(params, layer).items():
         same, other = projection.project(
-            NET, params, images, best, **look, control=control
+            NET, params, images, best, **which, control=control
         )
         np.testing.assert_array_equal(same, patches)
         assert np.isfinite(other).all()
@@ -215,9 +219,9 @@ def test_wrong_unit_is_another_active_one(params, seen, layer):
 def test_wrong_unit_needs_another():
     net = Spec("one", Input((6, 6)), (Layer("layer1", (Conv(1, 3), Relu())),))
     images = np.ones((2, 6, 6, 3), np.float32)
-    params = convnet.ConvNet(net).init(jax.random.key(0), images)["params"]
+    params = parameters.he_normal(net)
     best = topk.TopK(np.ones((1, 1)), np.zeros((1, 1), int), np.zeros((1, 1, 2), int))
-    with pytest.raises(BadInput, match="layer1 of one has one map"):
+    with pytest.raises(BadInput, match="layer1 of one has one channel"):
         projection.project(
             net, params, images, best, layer="layer1", control=controls.wrong_unit(KEY)
         )

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 
 def grating(down, across, size=64, phase=0.3):
-    """A cosine of `down`, `across` cycles a pixel in three colours, [size, size, 3, 1].
+    """A cosine of `down`, `across` cycles a pixel in 3 channels, [size, size, 3, 1].
 
     Of the spectrum's own size, so a whole number of periods has one frequency alone.
     """
@@ -72,7 +72,7 @@ def test_a_small_constant_by_hand():
 
 
 def test_one_pixel_has_all_frequencies_alike():
-    # By hand: as many places of the 64 x 64 as lie in each band, which are about the
+    # By hand: as many entries of the 64 x 64 as lie in each band, which are about the
     # areas of two circles in a square of side 1.
     found = shares(np.ones((1, 1, 3, 1)))
     circles = [np.pi / 8**2, np.pi / 4**2]
@@ -156,7 +156,7 @@ def test_filters_larger_than_the_spectrum():
 
 
 def hand_made(*sizes):
-    """Filters of 2 x 2 in three colours, all weights of one size each."""
+    """Filters of 2 x 2 in three channels, all weights of one size each."""
     signs = np.where(RNG.random((2, 2, 3, len(sizes))) < 0.5, -1, 1)
     return signs * np.array(sizes)
 

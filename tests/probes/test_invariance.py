@@ -1,4 +1,4 @@
-"""Distances under warps: by hand, beside NumPy, and of what cannot change."""
+"""Distances under warps: by hand, against NumPy, and of invariant functions."""
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +29,21 @@ def batches(size, images=IMAGES, labels=LABELS):
 
 
 @pytest.mark.parametrize("border", ["mean", "edge"])
-def test_beside_numpy(border):
+def test_equals_numpy(border):
     found = invariance.measure(read, batches(5), MOVES, border=border)
     own, clean = jax.tree.map(np.asarray, read(IMAGES))
     labels = np.where(LABELS < 0, clean.argmax(-1), LABELS)
     np.testing.assert_array_equal(found.labels, labels)
-    for place, move in enumerate(MOVES):
+    for index, move in enumerate(MOVES):
         features, classes = read(warps.apply(IMAGES, move, border))
         for name, values in features.items():
             change = (np.asarray(values) - own[name]).reshape(5, -1)
             want = np.linalg.norm(change, axis=1)
             np.testing.assert_allclose(
-                found.distances[name][:, place], want, rtol=1e-4, atol=1e-5
+                found.distances[name][:, index], want, rtol=1e-4, atol=1e-5
             )
         want = np.asarray(classes)[np.arange(5), labels]
-        np.testing.assert_allclose(found.probability[:, place], want, rtol=1e-4)
+        np.testing.assert_allclose(found.probability[:, index], want, rtol=1e-4)
     want = np.linalg.norm(own["pixels"].reshape(5, -1), axis=1)
     np.testing.assert_allclose(found.norms["pixels"], want, rtol=1e-5)
     relative = found.relative()["pixels"]
@@ -59,10 +59,9 @@ def test_what_changes_nothing():
         assert (distances[:, 1:-1] > 0.01).all()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_batches_of_any_size_agree(size):
+def test_batches_of_any_size_agree():
     want = invariance.measure(read, batches(5), MOVES)
-    found = invariance.measure(read, batches(size), MOVES)
+    found = invariance.measure(read, batches(2), MOVES)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, want
     )
@@ -96,7 +95,7 @@ def test_memory_does_not_grow_with_the_warps():
 
 FLAT = {
     "ignores its input": lambda x: {"it": jnp.ones((len(x), 4))},
-    "is the mean, of one colour": lambda x: {"it": x.mean(axis=(1, 2))},
+    "is the mean, of each channel": lambda x: {"it": x.mean(axis=(1, 2))},
 }
 
 

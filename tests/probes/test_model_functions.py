@@ -1,4 +1,4 @@
-"""What may be read of a net, and what is refused in one line."""
+"""Which functions are models, and which are refused in one line."""
 
 import flax.linen as nn
 import jax
@@ -62,7 +62,7 @@ def test_what_cannot_be_traced(read, call):
         ([1, 2], "model_fn is a list"),
     ],
 )
-def test_what_is_no_reading(read, message):
+def test_results_that_are_none(read, message):
     with pytest.raises(BadInput, match=message) as error:
         sweep(read)
     assert "\n" not in str(error.value)
@@ -84,7 +84,7 @@ def linen(train):
 
 
 def relative(images):
-    """0 for images of zeros, whatever lies beside them."""
+    """0 for images of zeros, whatever joins the batch."""
     size = jnp.abs(images).mean(axis=(0, 1, 2, 3), keepdims=True)
     return (images / (1 + size)).sum(axis=(1, 2, 3))
 
@@ -95,7 +95,7 @@ MIXING = {
     "the batch's rank": lambda x: jnp.argsort(total(x)).astype(jnp.float32),
     "by the size of the batch": relative,
     "in one leaf of many": lambda x: {"a": total(x), "b": total(x) / len(x)},
-    "a number that is none, beside others": lambda x: total(x) / (2 - len(x)) ** 0.5,
+    "a number that is NaN in a larger batch": lambda x: total(x) / (2 - len(x)) ** 0.5,
 }
 
 
@@ -128,9 +128,9 @@ def test_batch_normalisation_after_training_is_read():
     assert sweep(linen(train=False)).shape == (3, 3, 4)
 
 
-def test_a_reading_near_nothing_does_not_mix():
+def test_an_output_near_zero_does_not_mix():
     # The change from the clean image: of that image, nothing but roundings, which may
-    # be other ones beside another image.
+    # change when another image joins.
     image = pictures(*SHAPE)
     clean = total(image[None])
 
@@ -242,13 +242,13 @@ def test_a_sweep_is_not_for_jit():
         (lambda x: [total(x), total(x) * jnp.nan], pictures(*SHAPE), r"output\[1\]"),
     ],
 )
-def test_readings_that_are_no_numbers(read, image, name, method):
+def test_outputs_that_are_nan(read, image, name, method):
     with pytest.raises(BadInput, match=f"the clean image's {name}") as error:
         sweep(read, image, method=method)
     assert "\n" not in str(error.value)
 
 
-def test_infinite_readings_are_numbers():
+def test_infinite_outputs_are_numbers():
     # A logarithm of a probability of 0.
     got = sweep(lambda images: jnp.log(jnp.minimum(total(images), 0) * 0))
     assert (got == -jnp.inf).all()

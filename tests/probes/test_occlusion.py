@@ -98,17 +98,17 @@ def test_sweep_equals_a_loop(shape, side, stride):
     ],
 )
 def test_grid_covers_the_image(length, side, stride, positions):
-    squares = occlusion.grid((length, length), side, stride)
-    assert len(squares.rows) == positions == len(starts(length, side, stride))
-    assert list(squares.rows) == list(squares.columns) == starts(length, side, stride)
+    grid = occlusion.grid((length, length), side, stride)
+    assert len(grid.rows) == positions == len(starts(length, side, stride))
+    assert list(grid.rows) == list(grid.columns) == starts(length, side, stride)
     # The last square reaches the border, and no square before it does.
-    assert squares.rows[-1] + side >= length > squares.rows[-1]
-    assert all(row + side < length for row in squares.rows[:-1])
+    assert grid.rows[-1] + side >= length > grid.rows[-1]
+    assert all(row + side < length for row in grid.rows[:-1])
 
 
 def test_a_square_may_be_cropped_to_nothing():
     # The formula's second square stands at 5, where a 5-pixel image has ended: the
-    # reading there is that of the image itself.
+    # output there is that of the image itself.
     image = jnp.arange(1.0, 6.0).reshape(5, 1, 1)
     got = occlusion.sweep(
         lambda x: x.sum(axis=(1, 2, 3)), image, side=(4, 1), stride=(5, 1)
@@ -127,7 +127,7 @@ def test_the_last_square_is_cropped():
 
 FILLS = {
     "number": 0.7,
-    "colour": pictures(3, seed=5),
+    "channels": pictures(3, seed=5),
     "image": pictures(6, 7, 3, seed=6),
     "grey image": pictures(6, 7, 1, seed=7),
 }
@@ -162,7 +162,7 @@ def test_a_batch_of_images_is_each_image(many_fills):
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], got), want)
 
 
-@pytest.mark.parametrize("batch_size", [None, 1, 3, 7, 24, 1000])
+@pytest.mark.parametrize("batch_size", [None, 7, 1000])
 def test_batch_size_does_not_matter(batch_size):
     # 24 positions for each of two images: 48, which 7 does not divide.
     read, images = make_read((8, 6, 3)), pictures(2, 8, 6, 3)
@@ -236,7 +236,7 @@ def test_weights_enter_as_arguments(method):
 
 
 @pytest.mark.parametrize("jitted", [False, True])
-def test_weights_go_when_the_read_goes(jitted):
+def test_weights_are_freed_with_the_model(jitted):
     # Weights over which only the read closes; the compiled programs may stay.
     def make():
         weights = jnp.asarray(pictures(4 * 4 * 3, 10))
@@ -274,8 +274,7 @@ def mean_attribution(clean, occluded, side, stride, shape):
 )
 @pytest.mark.parametrize("leaf", [(), (3,)])
 def test_attribution_equals_a_loop(shape, side, stride, leaf):
-    squares = occlusion.grid(shape, side, stride)
-    grid = len(squares.rows), len(squares.columns)
+    grid = occlusion.grid(shape, side, stride).shape
     clean, occluded = pictures(*leaf), pictures(*grid, *leaf, seed=3)
     got = occlusion.attribution(
         jnp.asarray(clean), jnp.asarray(occluded), side=side, stride=stride, shape=shape

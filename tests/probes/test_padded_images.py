@@ -1,9 +1,9 @@
 """Padded images: the maps and the top k are those of every image by itself."""
 
-import jax
 import numpy as np
 import pytest
 
+from tests import parameters
 from zf_jax import convnet, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
@@ -26,16 +26,8 @@ SIZES = [(23, 31), (17, 40), (33, 20)]
 
 @pytest.fixture(scope="module")
 def params():
-    model = convnet.ConvNet(NET, kernel_init=jax.nn.initializers.he_normal())
-    variables = xla.jit(model.init)(
-        jax.random.key(0), np.zeros((1, 20, 20, 3), np.float32)
-    )
-    # Biases that a filter of padding alone would show.
-    key = jax.random.key(1)
-    return jax.tree.map(
-        lambda x: jax.random.normal(key, x.shape) if x.ndim == 1 else x,
-        variables["params"],
-    )
+    # Biases, which a filter of padding alone would show.
+    return parameters.he_normal(NET, bias=1.0)
 
 
 @pytest.fixture(scope="module")

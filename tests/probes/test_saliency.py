@@ -1,10 +1,11 @@
-"""Maps of a class: beside jax.grad, and of functions whose maps are known."""
+"""Saliency maps: against jax.grad, and of functions whose maps are known."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import parameters
 from tests.experiments.commands import SMALL
 from zf_jax import convnet
 from zf_jax.probes import saliency
@@ -12,9 +13,8 @@ from zf_jax.probes import saliency
 
 @pytest.fixture(scope="module")
 def small():
-    model = convnet.ConvNet(SMALL, kernel_init=jax.nn.initializers.he_normal())
-    images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
-    return model, model.init(jax.random.key(0), images)["params"], images
+    images = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype(np.float32)
+    return convnet.ConvNet(SMALL), parameters.he_normal(SMALL), jnp.asarray(images)
 
 
 def test_the_gradient_is_that_of_jax(small):

@@ -46,7 +46,7 @@ def test_a_region_that_is_empty(regions):
 
 def test_the_maximum_alone_counts_and_may_lie_beside(regions):
     maps = np.random.default_rng(0).random(regions.shape)
-    # Three rows below the region's last, two columns beside it.
+    # Three rows below the region's last, two columns right of it.
     maps[0, 7, 1] = 2.0
     for tolerance, hit in ((0, 0), (3.6, 0), (3.61, 1), (4, 1)):
         # Its nearest pixel, (4, 3), is sqrt(9 + 4) = 3.606 away.

@@ -28,7 +28,7 @@ def test_of_noise():
 
 
 def test_ranks_by_hand():
-    # Ranks 1 2 3 4 beside 2 1 4 3: 1 - 6 * (1 + 1 + 1 + 1) / (4 * 15) = 0.6.
+    # Ranks 1 2 3 4 and 2 1 4 3: 1 - 6 * (1 + 1 + 1 + 1) / (4 * 15) = 0.6.
     one = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 2, 2, 1)
     other = np.array([2.0, 1.0, 4.0, 3.0]).reshape(1, 2, 2, 1)
     found = similarity.compare(one, other)

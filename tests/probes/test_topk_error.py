@@ -44,7 +44,7 @@ def test_is_that_of_scikit_learn(seed, classes, k):
 
 
 def test_a_tie_is_an_error():
-    # By hand: the label shares the first place with another class, is sure, is last.
+    # By hand: the label shares the first rank with another class, is sure, is last.
     found = np.array([[0.4, 0.4, 0.2], [0, 1, 0], [0.5, 0.3, 0.2], [np.nan] * 3])
     ranks = topk_error.ranks(found, np.array([0, 1, 2, 0]))
     np.testing.assert_array_equal(ranks, [1, 0, 2, 2])

@@ -130,14 +130,14 @@ def test_turning_wide_features_changes_no_classifier():
 
 def test_per_class_counts_every_class_alike():
     # By hand: 3 of 4, 0 of 1, 1 of 1; scikit-learn calls it balanced accuracy.
-    truth, said = np.array([0, 0, 0, 0, 1, 2]), np.array([0, 0, 0, 2, 0, 2])
-    assert transfer.mean_class_accuracy(truth, said) == pytest.approx(
+    expected, predicted = np.array([0, 0, 0, 0, 1, 2]), np.array([0, 0, 0, 2, 0, 2])
+    assert transfer.mean_class_accuracy(expected, predicted) == pytest.approx(
         (0.75 + 0 + 1) / 3
     )
-    assert transfer.mean_class_accuracy(truth, said) == balanced_accuracy_score(
-        truth, said
+    assert transfer.mean_class_accuracy(expected, predicted) == balanced_accuracy_score(
+        expected, predicted
     )
-    # Classes that nobody is judged by do not count, and warn of nothing.
+    # Classes without test images do not count, and give no warning.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert transfer.mean_class_accuracy(np.array([0, 0]), np.array([0, 5])) == 0.5

@@ -116,9 +116,9 @@ def changes(
         if (key := (image.shape, image.dtype)) not in programs:
             programs[key] = model_functions.prepare(model_fn, size, *key)
         program = programs[key]
-        colour = jnp.broadcast_to(jnp.asarray(fill, image.dtype), image.shape[-1:])
+        shown = jnp.broadcast_to(jnp.asarray(fill, image.dtype), image.shape[-1:])
         chunks = own[filled].reshape(-1, size, 4)
-        signs = _signs(program.apply, program.weights, image, chunks, colour)
+        signs = _signs(program.apply, program.weights, image, chunks, shown)
         yield {name: np.asarray(each[: len(own) - 1]) for name, each in signs.items()}
 
 

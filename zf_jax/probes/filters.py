@@ -128,7 +128,7 @@ def _share(kernel: np.ndarray, where: np.ndarray) -> np.ndarray:
             f"filters of {kernel.shape[0]}x{kernel.shape[1]}: their spectrum has "
             f"{_GRID}x{_GRID} entries; give smaller ones"
         )
-    # Zero-padded: the same spectrum, read at more places.
+    # Zero-padded: the same spectrum, sampled at more frequencies.
     padded = fft.fft2(np.asarray(kernel, np.float64), (_GRID, _GRID), axes=(0, 1))
     energy = np.square(np.abs(padded)).sum(axis=2)
     total = energy.sum(axis=(0, 1))

@@ -14,12 +14,11 @@ from zf_jax.errors import BadInput
 from zf_jax.probes import (
     compiled_passes,
     controls,
+    forward_cache,
     receptive_field_crops,
     unit_projector,
 )
-from zf_jax.probes.topk import (
-    TopK,
-)
+from zf_jax.probes.topk import TopK
 from zf_jax.spec import Spec
 
 
@@ -79,7 +78,7 @@ class Projector:
             layer: TopK(*(np.asarray(part) for part in best[layer]))
             for layer in channels
         }
-        self._cache = unit_projector.ForwardCache(self._net, params, rule)
+        self._cache = forward_cache.ForwardCache(self._net, params, rule)
         self._projectors = {}
         self._work = collections.Counter()
         self._costs = {}
@@ -181,7 +180,7 @@ class Projector:
         size, batch_size = self._net.input.size, self._projector(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
             return False
-        if batch_size * self._cache.bytes > unit_projector.MOST_KEPT:
+        if batch_size * self._cache.bytes > forward_cache.MOST_KEPT:
             return False
         if number in self._cache:
             return True

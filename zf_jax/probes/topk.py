@@ -1,8 +1,8 @@
 """The images that excite each channel most, gathered in one pass over a data set.
 
-The top k of each channel are the images of the paper's fig. 2. `TopK` is a commutative
-monoid (`empty`, `merge`): any split of the data into batches, on any number of devices,
-in any order, gives the same answer.
+The top k of each channel are the images of the paper's fig. 2. Any split of the data
+into batches, on any number of devices, in any order, gives the same answer, since
+`TopK` is a commutative monoid (`topk_monoid.py`).
 """
 
 import collections
@@ -18,6 +18,9 @@ from jax import lax
 from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions
+from zf_jax.probes.topk_monoid import TopK, empty, merge, of_batch
+
+__all__ = ["ScanState", "TopK", "empty", "merge", "of_batch", "scan", "scan_states"]
 
 # Images that are computed together, on any number of devices: float sums depend on how
 # many there are, and the answer is to be the same to the bit.
@@ -26,62 +29,6 @@ _PIECE, _PIECE_ON_CPU = 16, 4
 
 MapsFn = Callable[..., dict[str, jax.Array]]
 Batch = np.ndarray | tuple[np.ndarray, ...]
-
-
-class TopK(NamedTuple):
-    """The k images that excite each channel of a layer most, strongest first.
-
-    Every image counts once in a channel, with its strongest position. Images with equal
-    values stand in the order of the data set. Where there are fewer than k images, the
-    remaining entries have the value -inf and the image -1.
-
-    Attributes:
-      values: [C, K] float32, the activations.
-      images: [C, K] int32, index in the data set.
-      positions: [C, K, 2] int32, (row, column) in the map; 0 for dense layers.
-    """
-
-    values: jax.Array
-    images: jax.Array
-    positions: jax.Array
-
-
-def empty(channels: int, k: int) -> TopK:
-    """The neutral element of `merge`: no image seen."""
-    return TopK(
-        jnp.full((channels, k), -jnp.inf, jnp.float32),
-        jnp.full((channels, k), -1, jnp.int32),
-        jnp.zeros((channels, k, 2), jnp.int32),
-    )
-
-
-def of_batch(maps: jax.Array, images: jax.Array) -> TopK:
-    """Every image of a batch with its strongest position in each channel.
-
-    Args:
-      maps: [N, H, W, C] or [N, D].
-      images: [N] int, each image's index in the data set; -1 for an entry that only
-        fills up the batch.
-    """
-    count, *size, channels = maps.shape
-    flat = maps.astype(jnp.float32).reshape(count, -1, channels)
-    values = jnp.where((images >= 0)[:, None], flat.max(axis=1), -jnp.inf)
-    at = jnp.unravel_index(flat.argmax(axis=1), tuple(size) if size else (1, 1))
-    positions = jnp.stack(at, axis=-1).astype(jnp.int32)
-    images = jnp.broadcast_to(images.astype(jnp.int32), (channels, count))
-    return TopK(values.T, images, positions.swapaxes(0, 1))
-
-
-def merge(one: TopK, other: TopK, k: int) -> TopK:
-    """The k strongest of both."""
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), one, other)
-    values, images, rows, columns = lax.sort(
-        (-both.values, both.images, both.positions[..., 0], both.positions[..., 1]),
-        num_keys=2,
-    )
-    return TopK(
-        -values[:, :k], images[:, :k], jnp.stack([rows, columns], axis=-1)[:, :k]
-    )
 
 
 class ScanState(NamedTuple):
