@@ -2,7 +2,8 @@
 
 Map of the package (section numbers are the paper's, arXiv 1311.2901v3):
 
-    layers.py, spec.py   what a net is: frozen data; the nets of the paper
+    layers.py            operations and layers, as frozen data
+    net_spec.py, spec.py a sequence of layers; the nets of the paper
     geometry.py          map sizes, parameters, receptive fields and crops: nothing runs
     ops/                 convolution, pooling with switches, LRN: forward and transpose
     convnet.py           images -> logits and Trace                    section 2
