@@ -127,7 +127,9 @@ def test_windowed_equals_whole(params, images, seen, layer, rule, name):
     assert shown > 5
 
 
-@pytest.mark.parametrize("layer", ["layer1", "layer4"])
+@pytest.mark.parametrize(
+    "layer", ["layer1", pytest.param("layer4", marks=pytest.mark.slow)]
+)
 def test_no_control_is_silent_or_the_truth(params, images, seen, layer):
     _, best = seen
     live = np.flatnonzero(best[layer].values[:, 0] > 0)
@@ -281,7 +283,7 @@ def test_random_switches_are_uniform_and_inside(params, seen):
     first = switches[:, 0, :-1]
     assert set(np.unique(first)) == set(range(3, 9))
     shares = np.bincount(first.ravel(), minlength=9)[3:] / first.size
-    np.testing.assert_allclose(shares, 1 / 6, atol=0.02)
+    np.testing.assert_allclose(shares, 1 / 6, atol=0.04)
     rest = switches[:, 1:, :-1]
     shares = np.bincount(rest.ravel(), minlength=9) / rest.size
     np.testing.assert_allclose(shares, 1 / 9, atol=0.02)
@@ -298,6 +300,7 @@ def test_random_switches_by_key_and_map(params, seen):
         assert np.any(one[name] != of_map[name])
 
 
+@pytest.mark.slow
 def test_however_units_are_batched(params, images, seen):
     _, best = seen
     for control in (controls.wrong_unit(KEY), controls.random_switches(KEY)):
