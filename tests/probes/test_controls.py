@@ -190,7 +190,7 @@ def test_random_weights_run_the_image_up_anew(params, images, seen):
     np.testing.assert_array_equal(other.maps["layer2"], want.maps["layer2"])
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", ["layer2", "layer5"])
 def test_wrong_unit_is_another_active_one(params, seen, layer):
     trace, _ = seen
     maps = np.asarray(trace.maps[layer])

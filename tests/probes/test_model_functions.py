@@ -188,8 +188,10 @@ def _change_number(model):
 @pytest.mark.parametrize("change", [_double_weights, _change_number])
 def test_a_model_changed_in_place_gives_its_new_outputs(change, compilations):
     model, image = _Changing(), pictures(*SHAPE)
+    jitted = jax.jit(lambda images: model(images))
     probes = {
         "sweep": lambda: sweep(model, image),
+        "jitted": lambda: sweep(jitted, image),
         "topk": lambda: topk.scan(lambda x: {"y": model(x)}, [image[None]])["y"].values,
         "over": lambda: next(iter(batched.over(model, [image[None]]))),
     }
@@ -204,6 +206,7 @@ def test_a_model_changed_in_place_gives_its_new_outputs(change, compilations):
     fresh = _Changing()
     change(fresh)
     np.testing.assert_allclose(found["sweep"], sweep(fresh, image), atol=1e-6)
+    np.testing.assert_array_equal(found["jitted"], found["sweep"])
     want = fresh(image[None])
     np.testing.assert_allclose(found["over"], want, atol=1e-6)
     np.testing.assert_allclose(found["topk"][:, 0], want[0], atol=1e-6)

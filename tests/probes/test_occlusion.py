@@ -67,14 +67,16 @@ def assert_close(got, want):
 @pytest.mark.parametrize(
     ("shape", "side", "stride"),
     [
-        ((8, 8, 3), 4, 4),
+        pytest.param((8, 8, 3), 4, 4, marks=pytest.mark.slow),
         ((8, 8, 3), 4, 3),  # 3 does not divide 8 - 4: the last square is cropped
-        ((9, 7, 3), 2, 2),  # an odd rectangle, cropped both ways
+        # An odd rectangle, cropped down and across.
+        pytest.param((9, 7, 3), 2, 2, marks=pytest.mark.slow),
         ((9, 7, 1), (3, 5), (2, 4)),
-        ((7, 10, 2), (7, 1), (1, 3)),  # as high as the image
+        # As high as the image.
+        pytest.param((7, 10, 2), (7, 1), (1, 3), marks=pytest.mark.slow),
         ((6, 5, 3), (6, 5), 3),  # the whole image: one position
         ((11, 6, 3), 2, 5),  # gaps between the squares
-        ((5, 5, 3), 1, 1),
+        pytest.param((5, 5, 3), 1, 1, marks=pytest.mark.slow),
     ],
 )
 def test_sweep_equals_a_loop(shape, side, stride):
@@ -127,7 +129,6 @@ def test_the_last_square_is_cropped():
 
 FILLS = {
     "number": 0.7,
-    "channels": pictures(3, seed=5),
     "image": pictures(6, 7, 3, seed=6),
     "grey image": pictures(6, 7, 1, seed=7),
 }

@@ -39,7 +39,12 @@ def found():
 
 
 @pytest.mark.parametrize(
-    ("layer", "rule"), [("a", "guided"), ("b", "deconvnet"), ("c", "gradient")]
+    ("layer", "rule"),
+    [
+        ("b", "deconvnet"),
+        pytest.param("a", "guided", marks=pytest.mark.slow),
+        pytest.param("c", "gradient", marks=pytest.mark.slow),
+    ],
 )
 def test_units_that_share_an_image(trunk, layer, rule, monkeypatch):
     params, images = trunk
@@ -159,6 +164,7 @@ def test_pages_compile_once(trunk, compilations):
     assert found == []
 
 
+@pytest.mark.slow
 def test_dense_layers_share_an_image(params, found):
     images, best = found
     maps = {"layer2": None, "layer3": None, "layer4": [2, 0]}

@@ -40,6 +40,8 @@ class Hoisted(NamedTuple):
     result: Any
 
 
+_JITTED = type(jax.jit(lambda: None))  # noqa: TID251 (nothing is compiled)
+
 # (program, apply), by a summary of the program and the structure of its result.
 _programs: collections.OrderedDict[tuple, list] = collections.OrderedDict()
 _lock = threading.Lock()
@@ -48,13 +50,16 @@ _lock = threading.Lock()
 def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hoisted:
     """Takes the arrays that `function` closes over out of it.
 
-    A function that was jitted by its author is, as ever in JAX, the one it was when it
-    was first traced: its closed-over weights do not follow changes.
+    The result of `jax.jit` is taken as the function that was jitted, since JAX keeps
+    the weights that a jitted function closed over when it was first traced. Jitted
+    functions that it calls are, as ever in JAX, what they were at their first trace.
 
     Args:
       function: any JAX function of arrays to a pytree.
       *examples: the arguments' shapes and dtypes; `apply` takes no others.
     """
+    while isinstance(function, _JITTED):
+        function = function.__wrapped__
 
     def fresh(*arguments):
         # JAX remembers what it has traced by the function: this one is always new.
