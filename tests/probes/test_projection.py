@@ -55,7 +55,7 @@ def window(layer, position):
     return tuple(cut)
 
 
-@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
+@pytest.mark.parametrize("layer", ["layer2", "layer3"])
 def test_project_equals_reconstruct_cropped(params, found, layer):
     images, best = found
     rule = "guided" if layer == "layer2" else "deconvnet"
@@ -102,7 +102,7 @@ def test_project_chosen_maps(params, found):
         np.testing.assert_allclose(single, all_[[3]], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 5])
 def test_project_does_not_depend_on_batch_size(params, found, batch_size):
     images, best = found
     want = projection.project(NET, params, images, best, layer="layer1")

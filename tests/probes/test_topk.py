@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.probes.toy_nets import net_maps, pictures
+from zf_jax import xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import topk
 
