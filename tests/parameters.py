@@ -1,6 +1,5 @@
 """Weights for nets in tests, drawn by NumPy: JAX's would be compiled for each shape."""
 
-import jax.numpy as jnp
 import numpy as np
 
 from zf_jax import geometry
@@ -12,7 +11,7 @@ def he_normal(net: Spec, seed: int = 0, *, bias: float = 0.0) -> dict:
     rng = np.random.default_rng(seed)
 
     def draw(shape, scale):
-        return jnp.asarray(scale * rng.normal(size=shape), jnp.float32)
+        return np.float32(scale * rng.normal(size=shape))
 
     return {
         name: {

@@ -126,7 +126,7 @@ def test_json_keeps_every_field():
     ],
 )
 def test_bad_json(text):
-    with pytest.raises(BadInput, match=r"^(not a net's description|a: needs layers)"):
+    with pytest.raises(BadInput, match=r"^(not the JSON of a Spec|a: needs layers)"):
         spec.from_json(text)
 
 
