@@ -75,7 +75,7 @@ def scan(
         with bar:
             batches = data.batches(start=seen)
             if data.sizes_differ:
-                batches = map(padded_images.pad, batches)
+                batches = (padded_images.pad(net, batch) for batch in batches)
             for state in topk.scan_states(read_maps, batches, k=k, start=begin):
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:

@@ -49,7 +49,7 @@ def test_maps_are_those_of_each_image(params, pixels):
         return convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
 
     for image in pixels:
-        padded, sizes = padded_images.pad(image, 48)
+        padded, sizes = padded_images.pad(NET, image, multiple=48)
         assert padded.shape == (1, 48, 48, 3)
         # Anything may stand in the padding.
         outside = np.ones(padded.shape, bool)
@@ -76,7 +76,7 @@ def test_top_k_with_one_program_for_sizes_alike(params, pixels, compilations):
         return convnet.ConvNet(NET).apply({"params": params}, given)[1].maps
 
     want = topk.scan(alone, pixels, k=3)
-    padded = [padded_images.pad(each) for each in pixels]
+    padded = [padded_images.pad(NET, each) for each in pixels]
     topk.scan(maps_fn, padded[:1], k=3)
     with compilations() as compiled:
         found = topk.scan(maps_fn, padded, k=3)
@@ -92,3 +92,8 @@ def test_a_dense_layer_takes_one_size():
     net = Spec("dense", NET.input, layers)
     with pytest.raises(BadInput, match="d of dense is dense"):
         padded_images.valid_mask(net, np.int32([[20, 20]]), (64, 64))
+
+
+def test_an_image_that_is_too_small_is_refused():
+    with pytest.raises(BadInput, match=r"of padded: .* give larger images"):
+        padded_images.pad(NET, np.zeros((1, 3, 30, 3), np.uint8))

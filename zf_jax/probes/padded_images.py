@@ -18,13 +18,24 @@ from zf_jax.spec import Spec
 _MULTIPLE = 64
 
 
-def pad(images: np.ndarray, multiple: int = _MULTIPLE) -> tuple[np.ndarray, np.ndarray]:
-    """Pads images [N, H, W, C] to multiples of `multiple` rows and columns.
+def pad(
+    net: Spec, images: np.ndarray, *, multiple: int = _MULTIPLE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pads images to multiples of `multiple` rows and columns.
+
+    Args:
+      net: a net without dense layers, that is to run on them.
+      images: [N, H, W, C], of any dtype.
+      multiple: pixels.
 
     Returns:
       The padded images, and the images' sizes [N, 2] int32, (rows, columns).
+
+    Raises:
+      BadInput: the images are too small for the net.
     """
     count, *size, _ = images.shape
+    geometry.shapes(net, tuple(size))
     missing = [(0, -length % multiple) for length in size]
     padded = np.pad(images, [(0, 0), *missing, (0, 0)])
     return padded, np.tile(np.int32(size), (count, 1))
