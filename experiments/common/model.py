@@ -147,6 +147,9 @@ def load(config: ModelConfig) -> LoadedModel:
     """
     if (config.checkpoint is None) == (config.onnx is None):
         raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
+    for flag in ("preset", "mean", "scale"):
+        if config.checkpoint and getattr(config, flag):
+            raise BadInput(f"--{flag}: leave it out; a training run knows its own")
     how = {"size": config.size, "labels": config.labels, "rule": config.rule}
     if config.onnx:
         found = _read_onnx(config)

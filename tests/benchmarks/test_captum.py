@@ -23,8 +23,8 @@ def make_net(name: str) -> spec.Spec:
     layers, described = [], NETS[name]["layers"]
     for i, numbers in enumerate(described, 1):
         if len(numbers) == 5:
-            maps, size, stride, padding, pool = numbers
-            ops = (Conv(maps, size, stride, padding), Relu())
+            channels, size, stride, padding, pool = numbers
+            ops = (Conv(channels, size, stride, padding), Relu())
             ops += (Pool(pool, 2),) if pool else ()
         else:
             flatten = (Flatten(),) if len(described[i - 2]) == 5 else ()
@@ -36,15 +36,15 @@ def make_net(name: str) -> spec.Spec:
 
 def make_params(net: spec.Spec) -> dict:
     """Torch's weights in our order: HWIO kernels, rows of Dense by (H, W, C)."""
-    params, maps = {}, None
+    params, channels = {}, None
     for layer in net.layers:
         kernel = STORED[f"{net.name}/{layer.name}/kernel"]
         if isinstance(layer.filter, Conv):
             kernel = kernel.transpose(2, 3, 1, 0)
-            maps = kernel.shape[-1]
+            channels = kernel.shape[-1]
         else:
             if isinstance(layer.ops[0], Flatten):
-                kernel = kernel.reshape(len(kernel), maps, -1)
+                kernel = kernel.reshape(len(kernel), channels, -1)
                 kernel = kernel.transpose(0, 2, 1).reshape(len(kernel), -1)
             kernel = kernel.T
         bias = STORED[f"{net.name}/{layer.name}/bias"]
@@ -72,7 +72,7 @@ def test_the_file_says_what_made_it():
     assert FILE.stat().st_size < 200_000
 
 
-def test_way_up_equals_torch(run):
+def test_forward_pass_equals_torch(run):
     net, _, trace = run
     for layer in net.layers:
         expected = channels_last(STORED[f"{net.name}/{layer.name}/maps"])
@@ -88,10 +88,10 @@ def test_projection_equals_captum(run, rule):
     for layer in net.layers:
         for i in range(2):
             at = f"{net.name}/{layer.name}/{i}"
-            channel, *place = STORED[f"{at}/neuron"].tolist()
+            channel, *position = STORED[f"{at}/neuron"].tolist()
             # Captum seeds with a gradient of 1, isolate with the activation's value.
             maps = jnp.zeros_like(trace.maps[layer.name])
-            seed = maps.at[:, *place, channel].set(1.0)
+            seed = maps.at[:, *position, channel].set(1.0)
             found = deconvnet.reconstruct(
                 net, params, seed, trace, layer=layer.name, rule=rule
             )

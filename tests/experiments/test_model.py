@@ -17,6 +17,7 @@ ONNX = pathlib.Path("net.onnx")
     [
         (ModelConfig(), "--checkpoint=DIR or --onnx=FILE"),
         (ModelConfig(checkpoint=ONNX, onnx=ONNX), "--checkpoint=DIR or --onnx=FILE"),
+        (ModelConfig(checkpoint=ONNX, scale=(1.8,)), "--scale: leave it out"),
         (ModelConfig(onnx=ONNX), "--preset: say which"),
         (ModelConfig(onnx=ONNX, preset="unit"), "net.onnx"),
         (ModelConfig(checkpoint=pathlib.Path("nowhere")), "nowhere: no such folder"),
