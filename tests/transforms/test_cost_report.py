@@ -34,7 +34,7 @@ def filters(found):
 
 
 def test_windows_of_zfnet(zfnet):
-    # By hand, for a square over the pixels 8k to 8k + 31, far from the border:
+    # By hand, for an occluder over the pixels 8k to 8k + 31, far from the border:
     #   conv1  7 x 7, stride 2         4k-3 .. 4k+15    19
     #   pool1  3 x 3, stride 2         2k-2 .. 2k+7     10
     #   conv2  5 x 5, stride 2          k-3 .. k+3       7
@@ -70,7 +70,7 @@ def test_shares_and_work_of_zfnet(zfnet):
 
 
 def test_zfnet_is_swept_faster(zfnet):
-    # 25 places a side. paper.md 6.7: 4.57 times fewer multiply-adds with the tightest
+    # 25 positions a side. paper.md 6.7: 4.57 times fewer multiply-adds with tightest
     # windows, 3.24 with Krypton's; what touches values takes from the first.
     assert zfnet.positions == 625
     assert 3.24 <= zfnet.speed_up <= 4.57
@@ -108,7 +108,7 @@ def test_it_prints_as_a_table(zfnet):
 
 def test_a_ratio_by_hand():
     # 3 x 3 filters on 12 x 12 pixels give 10 x 10 values of 27 multiply-adds each. A
-    # square of 4 changes 6 x 6 of them at the most, and all windows are as large.
+    # side of 4 changes 6 x 6 of them at the most, and all windows are as large.
     kernel = jnp.ones((3, 3, 3, 4))
     image = jax.ShapeDtypeStruct((12, 12, 3), jnp.float32)
     found = occlusion.explain(

@@ -158,7 +158,7 @@ def dilated():
 def transformer():
     """A vision transformer: each patch attends to all others."""
     draw, width = Draws(4), 16
-    embed, places = draw.kernel(4, 4, 3, width), draw.normal(1, 90, width, scale=0.1)
+    embed, positions = draw.kernel(4, 4, 3, width), draw.normal(1, 90, width, scale=0.1)
     heads = draw.kernel(width, 3, 2, width // 2)
     out, wide, narrow = (
         draw.kernel(width // 2, 2, width) / 2,
@@ -172,7 +172,7 @@ def transformer():
 
     def model_fn(images):
         x = conv(images, embed, 4, "VALID")
-        x = x.reshape(len(x), -1, width) + places
+        x = x.reshape(len(x), -1, width) + positions
         q, k, v = jnp.moveaxis(jnp.einsum("npc,cthd->npthd", norm(x), heads), 2, 0)
         seen = jax.nn.softmax(jnp.einsum("nphd,nqhd->nhpq", q, k))
         x = x + jnp.einsum("nhpq,nqhd,dhc->npc", seen, v, out)

@@ -1,0 +1,107 @@
+"""Each rule by itself: an operation behind a window gives what it gives densely."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from tests.transforms.test_incremental import compiled_quickly, normal
+from tests.transforms.test_random_nets import assert_incremental
+from zf_jax.probes import occlusion
+
+ROW = normal(10, seed=3)
+KERNEL, PRODUCT = normal(3, 3, 2, 4, seed=1), normal(4, 5, seed=2)
+
+
+def reversed_both(x):
+    return lax.rev(x, (3,)) + lax.rev(x, (1,))
+
+
+def halves(x):
+    """Split along channels, which keeps the window, and along rows, which does not."""
+    one, other = jnp.split(x, 2, axis=3)
+    upper, lower = jnp.split(x, 2, axis=1)
+    return one * other, upper + lower
+
+
+def joined(x):
+    return jnp.concatenate([x, x**2], axis=3), jnp.concatenate([x, x], axis=2)
+
+
+def one_channel(x):
+    first = lax.squeeze(x[..., :1], (3,))
+    return first, jnp.broadcast_to(first[:, None], (len(x), 2, *first.shape[1:]))
+
+
+def reshaped(x):
+    flat = x.reshape(len(x), -1)
+    return x.reshape(*x.shape[:3], 2, 2).sum(axis=3), flat[:, ::3]
+
+
+def products(x):
+    """The window in the second operand, in the first, and contracted."""
+    return (
+        jnp.einsum("cd,nhwc->dnhw", PRODUCT, x).transpose(1, 2, 3, 0),
+        x @ PRODUCT,
+        jnp.einsum("nhwc,h->nwc", x, ROW),
+    )
+
+
+def of_two_sizes(x):
+    """Windows of operands that do not fit each other: a row beside the whole map."""
+    return x + x.mean(axis=1, keepdims=True), x * x[:, :1]
+
+
+def pooled_along_channels(x):
+    windows = (1, 1, 1, 2), (1, 1, 1, 1), "VALID"
+    return lax.reduce_window(x, 0.0, lax.add, *windows)
+
+
+def dilated_first(x):
+    """A transposed convolution: its windows are not followed."""
+    return lax.conv_transpose(
+        x,
+        normal(2, 2, 4, 3),
+        (2, 2),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def padded_between(x):
+    """Interior padding is not followed, edges are."""
+    zero = jnp.zeros((), x.dtype)
+    around = lax.pad(x, zero, ((0, 0, 0), (1, 2, 0), (0, -1, 0), (0, 0, 0)))
+    return around, lax.pad(x, zero, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0)))
+
+
+OPERATIONS = (
+    reversed_both,
+    halves,
+    joined,
+    one_channel,
+    reshaped,
+    products,
+    of_two_sizes,
+    pooled_along_channels,
+    dilated_first,
+    padded_between,
+)
+
+
+@pytest.mark.parametrize(
+    "operations", [OPERATIONS[:5], OPERATIONS[5:]], ids=["moves axes", "others"]
+)
+def test_every_operation(operations):
+    def model_fn(images):
+        x = lax.conv_general_dilated(
+            images, KERNEL, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        # Channels first and back, so that windows have moved before what follows.
+        x = jnp.tanh(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
+        return jax.tree.leaves([operation(x) for operation in operations])
+
+    grid = occlusion.grid((10, 12), (2, 3), (4, 9))
+    with compiled_quickly():
+        image, fill = normal(10, 12, 2), normal(1, 1, 1, 2, seed=5)
+        assert_incremental(model_fn, image, fill, grid, None)
