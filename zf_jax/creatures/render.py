@@ -91,16 +91,21 @@ def draw_all(
     with concurrent.futures.ProcessPoolExecutor(
         workers, context, initializer=processes.end_with_parent
     ) as pool:
-        waiting = [
-            pool.submit(_chunk, *task)
-            for task in itertools.islice(tasks, _AHEAD * workers)
-        ]
-        while waiting:
-            done = waiting.pop(0)
-            waiting += [
-                pool.submit(_chunk, *task) for task in itertools.islice(tasks, 1)
+        with processes.shielded_from_interrupts():
+            waiting = [
+                pool.submit(_chunk, *task)
+                for task in itertools.islice(tasks, _AHEAD * workers)
             ]
-            yield from done.result()
+        try:
+            while waiting:
+                done = waiting.pop(0)
+                waiting += [
+                    pool.submit(_chunk, *task) for task in itertools.islice(tasks, 1)
+                ]
+                yield from done.result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _chunk(seed: int, split: str, indices: range, size: int) -> list[Encoded]:
