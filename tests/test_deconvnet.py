@@ -48,6 +48,8 @@ UNEVEN = Spec(
     ),
 )
 NETS = {net.name: net for net in (TOPPED, UNEVEN)}
+# Where the equality with autodiff, which both nets have, leaves little to be found.
+NAMES = ["topped", pytest.param("uneven", marks=pytest.mark.slow)]
 RULES = ("deconvnet", "gradient", "guided")
 
 
@@ -213,7 +215,7 @@ def test_every_layer_equals_autodiff(name, rule, lrn):
         assert relative(found[layer], expected) < 1e-5, layer
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_rule_equals_jax_grad_of_the_isolated_activation(name):
     net, params, trace = start(name)
     seeds = {
@@ -335,7 +337,7 @@ def test_switches_steer():
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_zero_seed_gives_exactly_zero(name, rule):
     net, params, trace = start(name)
     assert all(np.any(each["bias"]) for each in params.values())
@@ -346,7 +348,7 @@ def test_zero_seed_gives_exactly_zero(name, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_homogeneous(name, rule):
     net, params, trace = start(name)
     seeds = make_seeds(trace)
@@ -361,7 +363,7 @@ def test_homogeneous(name, rule):
         np.testing.assert_array_equal(exact[layer], 0.25 * once[layer])
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradient_is_linear(name):
     net, params, trace = start(name)
     one = make_seeds(trace)
@@ -387,7 +389,7 @@ def test_negative_seeds():
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_twice_the_same(name, rule):
     net, params, trace = start(name)
     seeds = make_seeds(trace)
