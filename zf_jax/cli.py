@@ -110,7 +110,13 @@ def run(main: Main, *, exact: bool = True) -> None:
         _keep_compilations()
         if exact:
             _multiply_in_float32()
-        return _finish(main, arguments, flags.FLAGS)
+        code = _finish(main, arguments, flags.FLAGS)
+        if _asked_to_end:
+            # XLA's threads may still compute: Python's own end would crash beside them.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
 
     app.run(started, flags_parser=functools.partial(_parse, main, flags.FLAGS))
 
