@@ -54,29 +54,19 @@ def scan(
         the same net and images.
       desc: for the progress bar.
     """
-    network = convnet.ConvNet(net)
-
-    def read_maps(pixels, sizes=None):
-        prepared = convnet.prepare(pixels, net.input)
-        if sizes is None:
-            maps = network.apply({"params": params}, prepared)[1].maps
-        else:
-            maps = padded_images.maps(net, params, prepared, sizes)
-        return {layer: maps[layer] for layer in layers}
-
     key = fingerprint(net, params, data.key, tuple(layers), k)
-    begin, saved = _restore(path, key), time.monotonic()
-    seen = begin.seen if begin else 0
+    start, saved = _restore(path, key), time.monotonic()
+    seen = start.seen if start else 0
     if seen == len(data):
-        return begin.best
-    state = None
+        return start.best
+    batches = data.batches(start=seen)
+    if data.sizes_differ:
+        batches = (padded_images.pad(net, batch) for batch in batches)
+    maps_fn, state = _maps_fn(net, params, layers), None
     bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
     try:
         with bar:
-            batches = data.batches(start=seen)
-            if data.sizes_differ:
-                batches = (padded_images.pad(net, batch) for batch in batches)
-            for state in topk.scan_states(read_maps, batches, k=k, start=begin):
+            for state in topk.scan_states(maps_fn, batches, k=k, start=start):
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)
@@ -86,6 +76,21 @@ def scan(
         if state:
             _save(path, key, state)
     return jax.device_get(state.best)
+
+
+def _maps_fn(net: spec.Spec, params: dict, layers: Sequence[str]):
+    """Pixels, and their sizes where they were padded, to the layers' maps."""
+    network = convnet.ConvNet(net)
+
+    def maps_fn(pixels, sizes=None):
+        prepared = convnet.prepare(pixels, net.input)
+        if sizes is None:
+            maps = network.apply({"params": params}, prepared)[1].maps
+        else:
+            maps = padded_images.maps(net, params, prepared, sizes)
+        return {layer: maps[layer] for layer in layers}
+
+    return maps_fn
 
 
 def fingerprint(net: spec.Spec, params: dict, *given) -> str:

@@ -53,22 +53,17 @@ class FeaturesConfig:
 def main(config: FeaturesConfig) -> list[pathlib.Path]:
     """Finds the top-k in one pass for all layers, then draws layer by layer."""
     loaded = model.load(config.model)
-    layers = unit_choice.layers(config.units, loaded.net)
+    net, params = loaded.net, loaded.params
+    layers = unit_choice.layers(config.units, net)
     control_names = controls.names(config.controls)
     data = dataset.open_images(config.data, loaded)
     out = output.folder(config.output, loaded.run, "features")
-    best = topk_pass.scan(
-        loaded.net,
-        loaded.params,
-        data,
-        layers,
-        k=min(config.k, len(data)),
-        path=out / "pass.npz",
-    )
+    k, path = min(config.k, len(data)), out / "pass.npz"
+    best = topk_pass.scan(net, params, data, layers, k=k, path=path)
     units = _units(config.units, loaded, layers, best)
     projector = projection.Projector(
-        loaded.net,
-        loaded.params,
+        net,
+        params,
         data,
         best,
         {layer: each.channels for layer, each in units.items()},

@@ -107,20 +107,12 @@ def draw(
     net, one = loaded.net, swept.chosen
     # Not in the paper: whether the strongest channel has the largest peak or sum.
     strongest = int(np.asarray(swept.best.values)[:, 0].argmax())
-    projections = projection.project(
-        net,
-        loaded.params,
-        [one.image],
-        swept.best,
-        layer=layer,
-        channels=[strongest],
-        rule=loaded.rule,
-        batch_size=1,
-    )[1][0]
+    projections = _project(loaded, layer, swept, strongest)
     if neighbours:
         others = neighbours.projections(strongest, one)
         projections = np.concatenate([projections, others])
-    figure = OcclusionMaps(
+    picture = out / f"{one.name}.png"
+    maps = OcclusionMaps(
         image=raster.denormalize(one.image, net.input),
         occluded=raster.denormalize(_covered(one.image, square), net.input),
         activation=swept.outputs["activity"][..., strongest],
@@ -131,14 +123,28 @@ def draw(
         stride=(square.stride, square.stride),
         classes=_classes(loaded, swept) if loaded.labels else None,
     )
-    picture = out / f"{one.name}.png"
-    occlusion_panels.draw(figure, title=f"{net.name}, {one.name}", path=picture)
+    occlusion_panels.draw(maps, title=f"{net.name}, {one.name}", path=picture)
     clean = {f"clean_{name}": value for name, value in swept.clean.items()}
     label = {"label": swept.label} if loaded.labels else {}
     numbers = io.save_arrays(
         out / f"{one.name}.npz", **swept.outputs, **clean, **label, map=strongest
     )
     return [picture, numbers]
+
+
+def _project(loaded: LoadedModel, layer: str, swept: Swept, channel: int) -> np.ndarray:
+    """[1, h, w, C]: the projection of a channel from the image itself."""
+    _, projections = projection.project(
+        loaded.net,
+        loaded.params,
+        [swept.chosen.image],
+        swept.best,
+        layer=layer,
+        channels=[channel],
+        rule=loaded.rule,
+        batch_size=1,
+    )
+    return projections[0]
 
 
 def _covered(image: np.ndarray, square: Square) -> np.ndarray:
