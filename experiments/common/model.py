@@ -243,7 +243,7 @@ def _read_onnx(config: ModelConfig):
         from zf_jax.pretrained import onnx
     except ImportError:
         raise BadInput("--onnx: needs pip install -e '.[pretrained]'") from None
-    if config.preset is None and not (config.mean and config.scale):
+    if not (config.preset or config.mean or config.scale):
         raise BadInput(
             "--preset: say which images the net takes, caffe, torch or unit, or give "
             "--mean and --scale (--help)"
@@ -261,7 +261,8 @@ def _read_onnx(config: ModelConfig):
             f"--onnx={config.onnx}: takes images of {channels} channels; the images of "
             "commands have 3, or 1 for a grey net: call the library instead"
         )
-    mean, scale = _PRESETS[config.preset or "unit"]
+    # Without a preset, pixels of 0..255 as they are.
+    mean, scale = _PRESETS.get(config.preset, ((0.0,), (1.0,)))
     net = onnx.preprocess(
         found.spec,
         mean=_each_channel("mean", config.mean, mean, channels),

@@ -218,15 +218,18 @@ def test_refuses_images_of_four_channels(here, tmp_path):
 
 # What each takes, by hand: of RGB pixels in 0..255.
 PRESETS = {
-    "caffe": lambda rgb: rgb[..., ::-1] - [103.939, 116.779, 123.68],
-    "torch": lambda rgb: (rgb / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
-    "unit": lambda rgb: rgb / 255,
+    "--preset=caffe": lambda rgb: rgb[..., ::-1] - [103.939, 116.779, 123.68],
+    "--preset=torch": lambda rgb: (
+        (rgb / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    ),
+    "--preset=unit": lambda rgb: rgb / 255,
+    "--mean=100,": lambda rgb: rgb / 255 - 100 / 255,
 }
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(here, tmp_path, preset):
-    given = (f"--preset={preset}", "--size=32", "--neighbour_images=0")
+    given = (preset, "--size=32", "--neighbour_images=0")
     ran = occlusion(here, tmp_path, *given)
     assert ran.code == 0, ran.err
     pixels = np.asarray(Image.open(here / "holiday" / "square.png"), np.float64)

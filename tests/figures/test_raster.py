@@ -95,3 +95,13 @@ def test_grey_images_become_pictures_of_three_channels():
 def test_pictures_of_four_channels_are_refused():
     with pytest.raises(BadInput, match="have 4 channels; give 3, or 1"):
         raster.stretch(np.ones((1, 2, 2, 4)))
+
+
+def test_grey_is_repeated_and_other_channels_are_refused():
+    given = Input(2, mean=(0.0,))
+    images = np.array([0.0, 51.0, 255.0, 300.0]).reshape(1, 2, 2, 1)
+    picture = raster.denormalize(images, given)
+    np.testing.assert_allclose(picture[0, 0, 1], [0.2, 0.2, 0.2])
+    assert raster.stretch(images).shape == (1, 2, 2, 3)
+    with pytest.raises(BadInput, match="have 4 channels; give 3, or 1 for grey"):
+        raster.stretch(np.ones((1, 2, 2, 4)))
