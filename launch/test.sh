@@ -26,5 +26,5 @@ install "[$extras]"
 "$python" -m ruff format --check .
 "$VENV/bin/lint-imports"
 # A worker a core, of one thread each (tests/conftest.py).
-"$python" -m pytest --numprocesses=logical --maxprocesses=8 --dist=worksteal \
+"$python" -m pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal \
   ${tier[@]+"${tier[@]}"} "$@"
