@@ -36,8 +36,9 @@ def load(
     """
     one, note = model.load(first), ""
     if config.compare_with:
+        of_file = {"onnx": None, "preset": None, "mean": (), "scale": ()}
         second = dataclasses.replace(
-            first, checkpoint=config.compare_with, step=None, onnx=None
+            first, checkpoint=config.compare_with, step=None, **of_file
         )
     else:
         second, note = _first_epoch(first, one)
