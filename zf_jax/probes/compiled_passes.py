@@ -3,7 +3,7 @@
 They are two compiled calls: in a single one, XLA would recompute the switches for every
 position of their windows rather than keep them. The forward pass must be exact, since a
 rounding decides which of two nearly equal entries of a window is the maximum. Kernels,
-which all batches share, are transformed beforehand.
+which all batches share, are laid out beforehand.
 """
 
 import functools
@@ -124,7 +124,7 @@ def _backward(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
             params, seed, trace = control(net, params, seed, trace, **where)
         return deconvnet.reconstruct(net, params, seed, trace, rule=rule, **where)
 
-    return precompute_kernels.precompute(project, *given, fast=True)
+    return precompute_kernels.precompute(project, *given)
 
 
 def _seed(maps: jax.Array, units: Units) -> jax.Array:

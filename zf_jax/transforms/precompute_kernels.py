@@ -1,8 +1,8 @@
 """What a function does to its kernels alone, done once for many calls.
 
-A net rearranges its kernels before it convolves: the backward pass flips them, and a
-form of `zf_jax.kernels` transforms them. `precompute` takes that out of a function that
-is called again and again with the same weights.
+A net rearranges its kernels before it convolves: the backward pass flips them, and XLA
+wants them in an order of its own. `precompute` takes that out of a function that is
+called again and again with the same weights.
 """
 
 from collections.abc import Callable
@@ -26,19 +26,15 @@ class Precomputed(NamedTuple):
     apply: Callable[..., Any]
 
 
-def precompute(
-    function: Callable[..., Any], weights, *arguments, fast: bool = False
-) -> Precomputed:
+def precompute(function: Callable[..., Any], weights, *arguments) -> Precomputed:
     """Splits off what `function(weights, *arguments)` does to its kernels.
 
-    The prepared kernels serve any number of images; with `fast`, images of one size.
+    The prepared kernels serve any number of images, of any size.
 
     Args:
       function: of pytrees of arrays, to another.
       weights: arrays, or their shapes and dtypes.
       *arguments: the same.
-      fast: takes the forms of `zf_jax.kernels` on a CPU, which add up in another order
-        than XLA's own convolutions.
     """
     closed, result = jaxpr.inlined(function, weights, *arguments)
     body, structure = closed.jaxpr, jax.tree.structure(result)
@@ -50,7 +46,7 @@ def precompute(
             early.append(equation)
             known.update(equation.outvars)
         elif equation.primitive.name == "conv_general_dilated" and are_known[1]:
-            convs[equation.outvars[0]] = equation, _form(equation, fast)
+            convs[equation.outvars[0]] = equation, prepared_conv.as_xla(equation)
 
     def prepare(weights) -> list:
         given = [*closed.consts, *jax.tree.leaves(weights)]
@@ -75,10 +71,3 @@ def precompute(
         return jax.tree.unflatten(structure, found)
 
     return Precomputed(prepare, apply)
-
-
-def _form(equation, fast: bool) -> prepared_conv.PreparedConv:
-    found = None
-    if fast and jax.default_backend() == "cpu":
-        found = prepared_conv.as_kernel(equation)
-    return found or prepared_conv.as_xla(equation)
