@@ -55,6 +55,7 @@ class Dataset:
       name: of the data set and the split.
       labels: names of the classes.
       title: for captions.
+      batch_size: images in a batch, but for the last.
       sizes_differ: false, as all images are cropped to one size.
     """
 
@@ -80,7 +81,7 @@ class Dataset:
         self.name = f"{source.name}, {source.split}"
         self.labels = source.labels
         self.title = f"{len(source.examples):,} images of {self.name}"
-        self._loaded, self._batch_size = loaded, config.batch_size
+        self._loaded, self.batch_size = loaded, config.batch_size
         # Digests of the indices that were chosen from the split.
         self._chosen = ()
         size = loaded.crop or (loaded.resize, loaded.resize)
@@ -122,7 +123,7 @@ class Dataset:
 
     def labelled(self, **options) -> Iterator[batches.Batch]:
         """The batches with their labels; options of `batches.evaluation`."""
-        size = {"batch_size": self._batch_size}
+        size = {"batch_size": self.batch_size}
         for batch in batches.evaluation(self.source, **self._cut, **size, **options):
             yield batch._replace(images=self._loaded.to_channels(batch.images))
 
@@ -150,9 +151,10 @@ class ImageFiles:
       paths: the files that can be read.
       labels: None, as no classes are known.
       title: for captions.
+      batch_size: 1, as images may differ in size.
     """
 
-    labels = None
+    labels, batch_size = None, 1
 
     def __init__(self, config: ImageSourceConfig, loaded: LoadedModel):
         """Finds the files and tries to read each.

@@ -23,6 +23,7 @@ class Images(Protocol):
     """What a pass goes through, as `experiments.common.dataset` has it."""
 
     key: str
+    batch_size: int
     sizes_differ: bool
 
     def __len__(self) -> int:
@@ -63,10 +64,13 @@ def scan(
     if data.sizes_differ:
         batches = (padded_images.pad(net, batch) for batch in batches)
     maps_fn, state = _maps_fn(net, params, layers), None
+    states = topk.scan_states(
+        maps_fn, batches, k=k, start=start, batch_size=data.batch_size
+    )
     bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
     try:
         with bar:
-            for state in topk.scan_states(maps_fn, batches, k=k, start=start):
+            for state in states:
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)

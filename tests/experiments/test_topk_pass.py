@@ -18,6 +18,7 @@ class Images:
     """Random pixels, and which of them were looked at."""
 
     key = "some images"
+    batch_size = BATCH
     sizes_differ = False
 
     def __init__(self, net, stop=None):

@@ -84,6 +84,7 @@ def scan_states(
     *,
     k: int = 9,
     start: ScanState | None = None,
+    batch_size: int | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[ScanState]:
     """`scan`, batch by batch: its states can be saved, and a pass resumed from one.
@@ -93,6 +94,8 @@ def scan_states(
       batches: as in `scan`; those from image `start.seen` on.
       k: how many images are kept for each channel.
       start: where an earlier pass ended; the beginning by default.
+      batch_size: images in a whole batch, where the first may be a short one: a resumed
+        pass then adds up floats as the whole pass does. The first batch's by default.
       devices: as in `scan`.
 
     Yields:
@@ -109,10 +112,10 @@ def scan_states(
         batch = batch if isinstance(batch, tuple) else (batch,)
         count = len(batch[0])
         if programs is None:
-            first, on_cpu = count, devices[0].platform == "cpu"
-            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, count)
-            devices = devices[: -(-count // piece)]
-            size = -(-count // (piece * len(devices))) * piece * len(devices)
+            first, on_cpu = batch_size or count, devices[0].platform == "cpu"
+            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, first)
+            devices = devices[: -(-first // piece)]
+            size = -(-first // (piece * len(devices))) * piece * len(devices)
             programs = _Programs(maps_fn, piece, devices)
         if count > first:
             raise BadInput(
