@@ -56,7 +56,7 @@ class EvolutionConfig:
         "deconvnet",
         "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
         "backpropagation's",
-        choices=model.RULES,
+        choices=deconvnet.RULES,
     )
     data: DataConfig = DataConfig(split="train")
     units: UnitConfig = UnitConfig(maps=("6",))

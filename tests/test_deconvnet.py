@@ -50,7 +50,7 @@ UNEVEN = Spec(
 NETS = {net.name: net for net in (TOPPED, UNEVEN)}
 # Where the equality with autodiff, which both nets have, leaves little to be found.
 NAMES = ["topped", pytest.param("uneven", marks=pytest.mark.slow)]
-RULES = ("deconvnet", "gradient", "guided")
+RULES = deconvnet.RULES
 
 
 def normal(shape, seed=0):

@@ -20,7 +20,7 @@ thousand. `jax.default_matmul_precision("float32")` keeps them (docs/benchmarks.
 
 import functools
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,8 @@ from zf_jax.ops import conv, pooling
 from zf_jax.ops.lrn import normalise
 from zf_jax.spec import Spec
 
-Rule = Literal["deconvnet", "gradient", "guided"]
+Rule = Literal["deconvnet", "guided", "gradient"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 LrnRule = Literal["identity", "gradient"]
 
 
@@ -135,8 +136,8 @@ def reconstruct(
       BadInput: an unknown layer, `rule` or `lrn`, or a seed of another shape.
     """
     last = net.index(layer)
-    if rule not in (rules := ("deconvnet", "gradient", "guided")):
-        raise BadInput(f"rule {rule!r}: there are {', '.join(rules)}")
+    if rule not in RULES:
+        raise BadInput(f"rule {rule!r}: there are {', '.join(RULES)}")
     if lrn not in (lrns := ("identity", "gradient", None)):
         raise BadInput(f"lrn {lrn!r}: there are {lrns}")
     if layer not in trace.maps or seed.shape != trace.maps[layer].shape:

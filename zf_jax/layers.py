@@ -135,8 +135,9 @@ class Dropout:
 Op = Conv | Dense | Relu | Pool | LRN | Dropout | Flatten
 
 # A layer's operations as a word, which the grammar must match.
-_LETTERS = {Conv: "c", Dense: "d", Relu: "r", Flatten: "f"}
-_LETTERS |= {Pool: "p", LRN: "n", Dropout: "o"}
+_TO_MAPS = {Conv: "c", Dense: "d", Relu: "r", Flatten: "f"}
+_AFTER_MAPS = {Pool: "p", LRN: "n", Dropout: "o"}
+_LETTERS = _TO_MAPS | _AFTER_MAPS
 _GRAMMAR = re.compile("(?:c|f?d)r?[no]*p?[no]*")
 
 
@@ -173,9 +174,9 @@ class Layer:
     @property
     def head(self) -> tuple[Op, ...]:
         """From the layer's input to its maps."""
-        return self.ops[: len(self._word.rstrip("pno"))]
+        return tuple(op for op in self.ops if type(op) in _TO_MAPS)
 
     @property
     def tail(self) -> tuple[Op, ...]:
         """From the layer's maps to its output."""
-        return self.ops[len(self.head) :]
+        return tuple(op for op in self.ops if type(op) in _AFTER_MAPS)

@@ -84,7 +84,7 @@ class Dataset:
         self._loaded, self.batch_size = loaded, config.batch_size
         # Digests of the indices that were chosen from the split.
         self._chosen = ()
-        size = loaded.crop or (loaded.resize, loaded.resize)
+        size = loaded.crop_size or (loaded.resize, loaded.resize)
         self._cut = {"size": size, "resize": loaded.resize}
         self._open(source)
 
@@ -196,12 +196,12 @@ class ImageFiles:
     def key(self) -> str:
         """Tells these images, as they are now, from others."""
         files = [(str(path), path.stat().st_mtime_ns) for path in self.paths]
-        return repr((files, self._loaded.resize, self._loaded.crop))
+        return repr((files, self._loaded.resize, self._loaded.crop_size))
 
     @property
     def sizes_differ(self) -> bool:
         """Whether the images have sizes of their own, as the net takes any."""
-        return self._loaded.crop is None
+        return self._loaded.crop_size is None
 
     def batches(self, start: int = 0) -> Iterator[np.ndarray]:
         """[1, H, W, C] uint8, in order from `start`: images may differ in size."""

@@ -19,7 +19,6 @@ _PRESETS = {
     "torch": ((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
     "unit": ((0.0,), (1 / 255,)),
 }
-RULES = ("deconvnet", "gradient", "guided")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class ModelConfig:
         "deconvnet",
         "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
         "backpropagation's",
-        choices=RULES,
+        choices=deconvnet.RULES,
     )
 
 
@@ -101,7 +100,7 @@ class LoadedModel(NamedTuple):
         return self.run.name if self.run else self.net.name
 
     @property
-    def crop(self) -> Pair | None:
+    def crop_size(self) -> Pair | None:
         """Rows and columns that the net sees; None where it takes any size."""
         dense = any(isinstance(layer.filter, Dense) for layer in self.net.layers)
         return self.net.input.size if dense else None
@@ -121,7 +120,7 @@ class LoadedModel(NamedTuple):
     def frame(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 of any size to [h, w, C] uint8: resized and cropped."""
         image = crops.resize(image, self.resize)
-        image = image if self.crop is None else crops.centre(image, self.crop)
+        image = image if self.crop_size is None else crops.centre(image, self.crop_size)
         return self.to_channels(image)
 
     def to_channels(self, images: np.ndarray) -> np.ndarray:
@@ -205,8 +204,8 @@ def _adjust(
     """With the size, the names and the rule that are asked for."""
     if size:
         loaded = loaded._replace(resize=size)
-        if loaded.crop and size < max(loaded.crop):
-            rows, columns = loaded.crop
+        if loaded.crop_size and size < max(loaded.crop_size):
+            rows, columns = loaded.crop_size
             raise BadInput(
                 f"--size={size}: {loaded.net.name} takes {rows}x{columns} pixels; give "
                 "as many, or drop its dense layers with --upto"

@@ -19,7 +19,9 @@ class UnitConfig:
 
     layers: tuple[str, ...] = cli.field(("all",), "layer1,layer2,... or all")
     maps: tuple[str, ...] = cli.field(
-        ("12",), "one number: that many live maps; which, as 3,17,; or all"
+        ("12",),
+        "how many live maps (channels) to draw, as 12; or which, by number, as 3,17 "
+        "(a single one with a comma: 17,); or all",
     )
     order: str = cli.field(
         "random",

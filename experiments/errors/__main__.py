@@ -57,7 +57,9 @@ def main(config: ErrorsConfig) -> list[pathlib.Path]:
 def _tell_narrow(nets: list[ensemble.Member]) -> None:
     """Says where resized images leave no room for ten different crops."""
     for resize in {
-        net.loaded.resize for net in nets if net.loaded.resize <= min(net.loaded.crop)
+        net.loaded.resize
+        for net in nets
+        if net.loaded.resize <= min(net.loaded.crop_size)
     }:
         print(
             f"resized to {resize} pixels, the net's own size, a square image has two "

@@ -47,7 +47,7 @@ def load(config: EnsembleConfig, source: DataConfig) -> list[Member]:
     """
     found, data = [], {}
     for name, loaded in _named(config):
-        if loaded.crop is None or not loaded.labels:
+        if loaded.crop_size is None or not loaded.labels:
             raise BadInput(f"{name}: {loaded.net.name} ends without classes")
         if found and loaded.labels != found[0].loaded.labels:
             difference = sources.first_difference(loaded.labels, found[0].loaded.labels)
@@ -55,7 +55,7 @@ def load(config: EnsembleConfig, source: DataConfig) -> list[Member]:
                 f"--checkpoints: the classes of {name} are not those of "
                 f"{found[0].name}: {difference}"
             )
-        cut = loaded.crop, loaded.resize, loaded.dataset
+        cut = loaded.crop_size, loaded.resize, loaded.dataset
         if cut not in data:
             data[cut] = dataset.Dataset(source, loaded)
         found.append(Member(name, loaded, data[cut]))

@@ -102,7 +102,7 @@ def _images(
     files = dataset.ImageFiles(config.data, loaded) if config.data.images else None
     known = config.data.dataset or loaded.dataset
     # A net that takes any size may see files of another size than the data set's.
-    comparable = loaded.crop or not files
+    comparable = loaded.crop_size or not files
     background = config.background_images if known and comparable else 0
     data = None
     if not files or config.choice.indices or background:

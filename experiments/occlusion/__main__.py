@@ -79,8 +79,8 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
     loaded = model.load(config.model)
     out = output.folder(config.output, loaded.run, "occlusion")
     layer = choose_layer(config.layer, loaded.net)
-    if loaded.crop:
-        occlusion.grid(loaded.crop, config.side, config.stride)
+    if loaded.crop_size:
+        occlusion.grid(loaded.crop_size, config.side, config.stride)
     files, data = _open(config, loaded)
     chosen = image_choice.choose(config.choice, loaded, files, data, taken=_FILES)
     outputs_fn, maps_fn = _model_functions(loaded, layer)

@@ -91,7 +91,7 @@ def _score_groups(
 ) -> tuple[dict[str, dict[str, np.ndarray]], saliency_comparison.SaliencyMaps]:
     """The scores of all images by map and score, and what is drawn of the first."""
     model_fn, rng = _make_model_fn(loaded), np.random.default_rng(0)
-    height, width = loaded.crop
+    height, width = loaded.crop_size
     side = config.side or max(1, min(height, width) // 5)
     occluder = {"side": side, "stride": config.stride or max(1, side // 4)}
     how = {

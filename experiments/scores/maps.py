@@ -4,14 +4,14 @@ import numpy as np
 
 from experiments.common import dataset
 from experiments.common.model import LoadedModel
+from zf_jax import deconvnet
 from zf_jax.data import annotations
 from zf_jax.probes import saliency, saliency_metrics
 
 # Images whose maps are computed together.
 GROUP = 10
-_RULES = ("deconvnet", "guided", "gradient")
 # The maps that depend on the image and the net.
-COMPUTED = ("occlusion", *_RULES)
+COMPUTED = ("occlusion", *deconvnet.RULES)
 
 
 def regions(data: dataset.Dataset, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -54,7 +54,7 @@ def compute(
     """
     occluder = {"side": side, "stride": stride}
     found = {"occlusion": saliency.occluded(model_fn, pixels, labels, **occluder)}
-    for rule in _RULES:
+    for rule in deconvnet.RULES:
         found[rule] = saliency.projected(
             loaded.net, loaded.params, pixels, labels, rule=rule
         )

@@ -40,7 +40,7 @@ def test_refuses_what_does_not_fit_a_run(run, tmp_path):
         model.from_run(run, labels=tmp_path / "few.txt")
     # A net that was cut takes any size and has no classes.
     loaded = model.from_run(run, upto="layer5", size=20)
-    assert (loaded.crop, loaded.labels, loaded.resize) == (None, (), 20)
+    assert (loaded.crop_size, loaded.labels, loaded.resize) == (None, (), 20)
     assert model.load(ModelConfig(checkpoint=run, rule="guided")).rule == "guided"
 
 
