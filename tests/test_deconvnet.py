@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import lax
 
+from tests import reference_net
 from zf_jax import convnet, deconvnet, geometry, spec
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
@@ -48,8 +48,6 @@ UNEVEN = Spec(
     ),
 )
 NETS = {net.name: net for net in (TOPPED, UNEVEN)}
-# Where the equality with autodiff, which both nets have, leaves little to be found.
-NAMES = ["topped", pytest.param("uneven", marks=pytest.mark.slow)]
 RULES = deconvnet.RULES
 
 
@@ -107,77 +105,14 @@ def relative(found, expected) -> float:
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
-# An independent net: nothing of zf_jax.ops. JAX's own max pooling (whose gradient is
-# select_and_scatter_add), Krizhevsky's formula as a matrix, and a ReLU whose gradient
-# is replaced (Simonyan et al. 2013, section 4).
-
-
-def make_relu(rule: str):
-    @jax.custom_vjp
-    def relu(x):
-        return jax.nn.relu(x)
-
-    def backward(x, signal):
-        if rule == "deconvnet":
-            return (jnp.maximum(signal, 0),)
-        if rule == "guided":
-            return (jnp.maximum(signal, 0) * (x > 0),)
-        return (signal * (x > 0),)
-
-    relu.defvjp(lambda x: (relu(x), x), backward)
-    return relu
-
-
-def lrn_by_band(op: LRN, x):
-    """Krizhevsky et al. 2012, section 3.3: a band matrix sums the neighbours."""
-    maps = np.arange(x.shape[-1])
-    band = np.abs(np.subtract.outer(maps, maps)) <= op.size // 2
-    total = x**2 @ band.astype(np.float32)
-    return x / (op.k + op.alpha * total) ** op.beta
-
-
-def straight_through(op: LRN, x):
-    """Contrast on the way up, identity on the way down."""
-    return x + lax.stop_gradient(lrn_by_band(op, x) - x)
-
-
-def reference_maps(net, params, x, rule: str, lrn: str) -> dict:
-    relu, maps = make_relu(rule), {}
-    normalise = lrn_by_band if lrn == "gradient" else straight_through
-    for layer in net.layers:
-        kernel, bias = params[layer.name]["kernel"], params[layer.name]["bias"]
-        for op in layer.ops:
-            if isinstance(op, Conv):
-                x = lax.conv_general_dilated(
-                    x,
-                    kernel,
-                    op.stride,
-                    op.padding,
-                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                    feature_group_count=op.groups,
-                )
-                x = x + bias[None, None, None]
-            elif isinstance(op, Dense):
-                x = x @ kernel + bias[None]
-            elif isinstance(op, Flatten):
-                x = x.reshape(len(x), -1)
-            elif isinstance(op, Relu):
-                x = relu(x)
-            elif isinstance(op, LRN):
-                x = normalise(op, x)
-            elif isinstance(op, Pool):
-                window, steps = (1, *op.size, 1), (1, *op.stride, 1)
-                padding = ((0, 0), *op.padding, (0, 0))
-                x = lax.reduce_window(x, -jnp.inf, lax.max, window, steps, padding)
-            if op is layer.head[-1]:
-                maps[layer.name] = x
-    return maps
-
-
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
 def reference(net, params, seeds, images, rule, lrn):
     """The signals of all layers' seeds together, in one walk down."""
-    _, transpose = jax.vjp(lambda x: reference_maps(net, params, x, rule, lrn), images)
+
+    def maps(x):
+        return reference_net.apply(net, params, x, rule=rule, lrn=lrn)[0]
+
+    _, transpose = jax.vjp(maps, images)
     return transpose(seeds)[0]
 
 
@@ -215,9 +150,8 @@ def test_every_layer_equals_autodiff(name, rule, lrn):
         assert relative(found[layer], expected) < 1e-5, layer
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_rule_equals_jax_grad_of_the_isolated_activation(name):
-    net, params, trace = start(name)
+def test_gradient_rule_equals_jax_grad_of_the_isolated_activation():
+    net, params, trace = start("topped")
     seeds = {
         layer: deconvnet.isolate(maps, channel=np.argmax(maps) % maps.shape[-1])
         for layer, maps in trace.maps.items()
@@ -238,20 +172,6 @@ def test_gradient_rule_equals_jax_grad_of_the_isolated_activation(name):
         expected = gradient(trace.images, only(layer, seeds))
         assert np.any(expected)
         assert relative(found[layer], expected) < 1e-5, layer
-
-
-def test_the_three_rules_and_the_two_lrn_rules_differ():
-    net, params, trace = start("topped")
-    seeds = make_seeds(trace)
-    settings = [(rule, None) for rule in RULES]
-    settings += [("deconvnet", "gradient"), ("gradient", "identity")]
-    found = [
-        project_all(net, params, seeds, trace, *setting)["e"] for setting in settings
-    ]
-    for i, one in enumerate(found):
-        for other in found[:i]:
-            # Far above rounding: what the comparisons above tell apart is there.
-            assert relative(one, other) > 0.01
 
 
 def tiny(*layers, size=(1, 2)) -> Spec:
@@ -336,68 +256,6 @@ def test_switches_steer():
         assert relative(changed["c"], found["c"]) > 0.1
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NAMES)
-def test_zero_seed_gives_exactly_zero(name, rule):
-    net, params, trace = start(name)
-    assert all(np.any(each["bias"]) for each in params.values())
-    seeds = jax.tree.map(jnp.zeros_like, trace.maps)
-    found = project_all(net, params, seeds, trace, rule)
-    for layer, pixels in found.items():
-        assert not np.any(pixels), layer
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NAMES)
-def test_homogeneous(name, rule):
-    net, params, trace = start(name)
-    seeds = make_seeds(trace)
-    once = project_all(net, params, seeds, trace, rule)
-    scaled = jax.tree.map(lambda x: 2.5 * x, seeds)
-    found = project_all(net, params, scaled, trace, rule)
-    quarter = jax.tree.map(lambda x: 0.25 * x, seeds)
-    exact = project_all(net, params, quarter, trace, rule)
-    for layer in seeds:
-        # 2.5 is rounded into every product, a power of two into none.
-        assert relative(found[layer], 2.5 * once[layer]) < 2e-6, layer
-        np.testing.assert_array_equal(exact[layer], 0.25 * once[layer])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_gradient_is_linear(name):
-    net, params, trace = start(name)
-    one = make_seeds(trace)
-    two = jax.tree.map(lambda x: normal(x.shape, 50), one)
-    both = jax.tree.map(lambda x, y: x - 3 * y, one, two)
-    found = [
-        project_all(net, params, seeds, trace, "gradient") for seeds in (one, two, both)
-    ]
-    for layer in one:
-        expected = found[0][layer] - 3 * found[1][layer]
-        assert relative(found[2][layer], expected) < 1e-5, layer  # float32 sums
-
-
-def test_negative_seeds():
-    # By hand: a Relu on top lets nothing negative down; the logits have none.
-    net, params, trace = start("topped")
-    seeds = jax.tree.map(lambda x: -jnp.abs(x), make_seeds(trace))
-    found = project_all(net, params, seeds, trace, "deconvnet")
-    for layer in "abd":
-        assert not np.any(found[layer])
-    for layer in "ce":
-        assert np.any(found[layer])
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", NAMES)
-def test_twice_the_same(name, rule):
-    net, params, trace = start(name)
-    seeds = make_seeds(trace)
-    one = project_all(net, params, seeds, trace, rule)
-    two = project_all(net, params, seeds, trace, rule)
-    jax.tree.map(np.testing.assert_array_equal, one, two)
-
-
 @pytest.mark.parametrize("layer", ["a", "b", "c"])
 @pytest.mark.parametrize("name", NETS)
 def test_support_lies_inside_the_receptive_field(name, layer):
@@ -414,20 +272,6 @@ def test_support_lies_inside_the_receptive_field(name, layer):
         assert np.any(each[top:bottom, left:right])
         each[top:bottom, left:right] = 0
         assert not np.any(each), position
-
-
-def test_support_of_a_first_layer_unit_is_its_whole_field():
-    # Every weight of the filter counts once: the field is exact, not only a bound.
-    net, params, trace = start("uneven", count=5)
-    seed = deconvnet.isolate(jnp.ones_like(trace.maps["a"]), channel=2, position=(3, 3))
-    pixels = deconvnet.reconstruct(net, params, seed, trace, layer="a")
-    (top, bottom), (left, right) = geometry.patch(net, "a", (3, 3))
-    assert (bottom - top, right - left) == (5, 7)
-    np.testing.assert_allclose(
-        pixels[0, top:bottom, left:right],
-        params["a"]["kernel"][..., 2],
-        rtol=1e-6,  # times 1, plus zeros
-    )
 
 
 @pytest.mark.parametrize("size", [(34, 27), (41, 29)])
@@ -591,12 +435,6 @@ def test_isolate_a_dense_unit():
     assert deconvnet.isolate(maps, channel=2).tolist() == [[0, 0, 3], [0, 0, 6]]
     found = deconvnet.isolate(maps, channel=jnp.asarray([0, 1]))
     assert found.tolist() == [[1, 0, 0], [0, 5, 0]]
-
-
-def test_isolate_keeps_the_dtype():
-    for dtype in (jnp.float32, jnp.bfloat16):
-        maps = jnp.asarray(MAPS, dtype)
-        assert deconvnet.isolate(maps, channel=0).dtype == dtype
 
 
 def test_isolate_traced_units_inside_jit():

@@ -100,14 +100,6 @@ def test_random_crop_of_the_images_own_size():
         assert corner(cut) in {(0, 0), (0, 4)}
 
 
-def test_random_crop_is_a_function_of_the_generator():
-    one, other = (
-        crops.random(numbered(30, 30), (4, 4), np.random.default_rng(7))
-        for _ in range(2)
-    )
-    np.testing.assert_array_equal(one, other)
-
-
 def test_ten_crops():
     # Section 3: the corners and the centre, and the same mirrored.
     ten = crops.ten(numbered(10, 13), (4, 5))

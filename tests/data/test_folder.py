@@ -4,7 +4,6 @@ import fcntl
 import os
 import pathlib
 import unicodedata
-import warnings
 
 import numpy as np
 import pytest
@@ -144,13 +143,6 @@ def test_whatever_the_file_holds_comes_out_as_it_is_read(root, open_split):
     }
     got = contents(open_split("train")) | contents(open_split("validation"))
     assert got == want
-
-
-def test_sizes_differ(root, open_split):
-    picture(root / "cat" / "a.png", size=(9, 40))
-    picture(root / "dog" / "b.png", size=(33, 8))
-    shapes = {example["image"].shape for example in open_split().examples}
-    assert shapes == {(9, 40, 3), (33, 8, 3)}
 
 
 @pytest.fixture
@@ -355,13 +347,6 @@ def test_what_is_left_out_is_named_in_one_line(root, open_split):
     assert message.endswith(", ...")
     # Said when it is prepared, and no more.
     assert len(open_split("train+validation").examples) == 6
-
-
-def test_warnings_are_as_before_afterwards(root, open_split):
-    fill(root, cat=20, dog=20)
-    before = warnings.filters[:]
-    open_split()
-    assert warnings.filters == before
 
 
 def test_it_is_prepared_once(root, data_dir, open_split):

@@ -258,29 +258,8 @@ def test_16_bit_channels_with_a_transparent_colour(tmp_path):
 
 
 def test_16_bit_colour_tiff(tmp_path):
-    levels = noise(9, 10, 3)
-    content = (levels.astype("<u2") * 257).tobytes()
-    # By hand, from the TIFF 6.0 specification: one strip, chunky RGB, 16 bits each.
-    tags = [
-        (256, 3, 1, 10),  # width
-        (257, 3, 1, 9),  # height
-        (258, 3, 3, 8),  # bits per sample, at byte 8
-        (259, 3, 1, 1),  # not compressed
-        (262, 3, 1, 2),  # RGB
-        (273, 4, 1, 14),  # the strip, at byte 14
-        (277, 3, 1, 3),  # samples per pixel
-        (278, 3, 1, 9),  # rows per strip
-        (279, 4, 1, len(content)),
-    ]
-    path = tmp_path / "it.tif"
-    path.write_bytes(
-        struct.pack("<2sHI", b"II", 42, 14 + len(content))
-        + struct.pack("<3H", 16, 16, 16)
-        + content
-        + struct.pack("<H", len(tags))
-        + b"".join(struct.pack("<HHII", *tag) for tag in tags)
-        + struct.pack("<I", 0)
-    )
+    levels, path = noise(9, 10, 3), tmp_path / "it.tif"
+    tifffile.imwrite(path, levels.astype(np.uint16) * 257, photometric="rgb")
     np.testing.assert_array_equal(image_files.read(path), levels)
 
 

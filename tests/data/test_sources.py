@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from zf_jax.creatures import builder, scenes
 from zf_jax.data import sources
@@ -65,11 +64,6 @@ def test_an_unknown_set_with_a_hint(tmp_path):
     assert "imagenette" in message.split("did you mean")[1]
 
 
-def test_a_misspelt_built_in_set(tmp_path):
-    message = line("creature/64", "train", data_dir=tmp_path)
-    assert "creatures" in message.split("did you mean")[1]
-
-
 def test_an_unknown_set_without_a_hint(tmp_path):
     message = line("zzzzqqqq", "train", data_dir=tmp_path)
     assert "zzzzqqqq" in message
@@ -83,27 +77,6 @@ def test_a_folder_that_is_not_said_to_be_one(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     name = name.format(tmp_path)
     assert f"did you mean folder:{name}?" in line(name, "train", data_dir=tmp_path)
-
-
-def test_a_folder_is_prepared_and_opened(tmp_path):
-    for index, colour in enumerate(("red", "green")):
-        (tmp_path / "photos" / colour).mkdir(parents=True)
-        for size in range(8, 16):
-            image = Image.new("RGB", (size, 8), colour)
-            image.save(tmp_path / "photos" / colour / f"{index}-{size}.png")
-    name = f"folder:{tmp_path}/photos/"
-    source = sources.open_split(name, "train[:5]", data_dir=tmp_path / "data")
-    assert (source.name, source.split) == (name[:-1], "train[:5]")
-    assert source.labels == ("green", "red")
-    assert len(source.examples) == 5
-    for example in source.examples:
-        brightest = ("red", "green").index(source.labels[example["label"]])
-        assert example["image"][0, 0].argmax() == brightest
-
-
-def test_a_folder_has_its_own_words_for_what_is_wrong(tmp_path):
-    message = line(f"folder:{tmp_path}/none", "train", data_dir=tmp_path)
-    assert message.startswith(f"folder {tmp_path}/none: ")
 
 
 @pytest.mark.parametrize("name", ["creatures", "creatures/63", "creatures/64/9"])
@@ -139,13 +112,6 @@ def test_a_bad_slice(creatures_dir, split):
     assert split in line("creatures/64", split, data_dir=creatures_dir)
 
 
-def test_two_splits_together(creatures_dir):
-    # TFDS's own syntax, so it is to work, or to be refused in one line.
-    split = "train[:6]+validation[:4]"
-    source = sources.open_split("creatures/64", split, data_dir=creatures_dir)
-    assert len(source.examples) == 10
-
-
 def test_not_prepared(tmp_path):
     message = line("mnist", "train", data_dir=tmp_path)
     assert "'mnist'" in message
@@ -153,12 +119,6 @@ def test_not_prepared(tmp_path):
     command = re.search(r"tfds build .*", message)[0]
     want = f"tfds build mnist --file_format=array_record --data_dir={tmp_path}"
     assert command == want
-
-
-def test_not_prepared_names_the_config_too(tmp_path):
-    message = line("imagenette/320px-v2", "train", data_dir=tmp_path / "none")
-    assert "tfds build imagenette/320px-v2 --file_format=array_record" in message
-    assert str(tmp_path / "none") in message
 
 
 def test_prepared_as_tfrecord_only(creatures_dir, tmp_path):

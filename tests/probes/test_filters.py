@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy import fft, signal
+from scipy import signal
 
 from zf_jax.errors import BadInput
 from zf_jax.probes import filters
@@ -69,28 +69,6 @@ def test_a_small_constant_by_hand():
     beyond = (np.abs(f) > 1 / 8)[:, None] | (np.abs(f) > 1 / 8)[None, :]
     want = energy[beyond].sum() / energy.sum()
     assert filters.aliased(np.ones((n, n, 3, 1)), 4)[0] == pytest.approx(want)
-
-
-def test_one_pixel_has_all_frequencies_alike():
-    # By hand: as many entries of the 64 x 64 as lie in each band, which are about the
-    # areas of two circles in a square of side 1.
-    found = shares(np.ones((1, 1, 3, 1)))
-    circles = [np.pi / 8**2, np.pi / 4**2]
-    areas = [circles[0], circles[1] - circles[0], 1 - circles[1]]
-    np.testing.assert_allclose(found, areas, atol=0.005)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 7), (11, 11), (64, 5)])
-def test_the_share_of_all_places_is_parsevals(size):
-    # scipy's own spectrum without padding, with the energy of the pixels themselves.
-    kernel = RNG.normal(size=(*size, 3, 4))
-    pixels = np.square(kernel).sum(axis=(0, 1, 2))
-    own = np.square(np.abs(fft.fft2(kernel, axes=(0, 1)))).sum(axis=(0, 1, 2))
-    np.testing.assert_allclose(own / np.prod(size), pixels)
-    np.testing.assert_allclose(sum(filters.bands(kernel)), 1)
-    # An ideal filter of the mean alone keeps what `low` holds at least.
-    low = np.square(kernel.sum(axis=(0, 1))).sum(axis=0) / 64**2 / pixels
-    assert np.all(filters.bands(kernel).low >= low - 1e-12)
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, (2, 4)])

@@ -93,26 +93,6 @@ def test_memory_does_not_grow_with_the_warps():
     assert temporary(200) < 1.1 * temporary(4)
 
 
-FLAT = {
-    "ignores its input": lambda x: {"it": jnp.ones((len(x), 4))},
-    "is the mean, of each channel": lambda x: {"it": x.mean(axis=(1, 2))},
-}
-
-
-@pytest.mark.parametrize("features", FLAT.values(), ids=FLAT)
-def test_invariant_functions_are_flat(features):
-    constant = np.ones((2, 9, 8, 3), np.float32) * np.array([1, -2, 0.5], np.float32)
-
-    def invariant(images):
-        return features(images), jnp.full((len(images), 2), 0.5)
-
-    found = invariance.measure(
-        invariant, batches(2, constant, np.array([0, 1])), MOVES, border="edge"
-    )
-    np.testing.assert_allclose(found.distances["it"], 0, atol=1e-6)
-    np.testing.assert_array_equal(found.probability, np.full((2, len(MOVES)), 0.5))
-
-
 def test_a_mean_is_invariant_to_quarter_turns():
     images = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
 

@@ -12,7 +12,7 @@ from tests.probes import toy_nets
 from tests.probes.toy_nets import NET, TRUNK, everywhere, net_maps, pictures
 from zf_jax import convnet, deconvnet, geometry, xla
 from zf_jax.errors import BadInput
-from zf_jax.layers import Conv, Layer, Pool, Relu
+from zf_jax.layers import Conv, Layer, Relu
 from zf_jax.probes import projection, topk
 from zf_jax.spec import Input, Spec
 
@@ -80,14 +80,6 @@ def test_project_equals_reconstruct_cropped(params, found, layer):
         assert not outside.any()
 
 
-def test_project_shows_something(params, found):
-    images, best = found
-    _, projections = projection.project(NET, params, images, best, layer="layer2")
-    active = np.asarray(best["layer2"].values) > 0
-    assert active.any()
-    assert (np.abs(projections).max(axis=(2, 3, 4)) > 0)[active].all()
-
-
 def test_project_chosen_maps(params, found):
     images, best = found
     every = projection.project(NET, params, images, best, layer="layer2")
@@ -100,17 +92,6 @@ def test_project_chosen_maps(params, found):
     for all_, two, single in zip(every, some, one, strict=True):
         np.testing.assert_allclose(two, all_[[3, 0]], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(single, all_[[3]], rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [1, 5])
-def test_project_does_not_depend_on_batch_size(params, found, batch_size):
-    images, best = found
-    want = projection.project(NET, params, images, best, layer="layer1")
-    got = projection.project(
-        NET, params, images, best, layer="layer1", batch_size=batch_size
-    )
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_project_is_zero_where_there_is_no_image(params):
@@ -299,41 +280,3 @@ def test_kernels_are_prepared_for_each_size():
             want = np.asarray(want)[0, 1:8, 1:8]
             scale = max(np.abs(want).max(), 1e-3)
             np.testing.assert_allclose(together[channel, k], want, atol=1e-5 * scale)
-
-
-def deep(name):
-    """3 x 3 filters with channels enough for matrix products."""
-    pool = Pool(2, 2)
-    layers = [(32, pool), (32, None), (48, pool), (48, None), (64, None), (32, None)]
-    return Spec(
-        name,
-        Input((40, 44), mean=(0.0, 0.0, 0.0)),
-        tuple(
-            Layer(f"l{i}", (Conv(maps, 3, 1, 1), Relu(), *([tail] if tail else [])))
-            for i, (maps, tail) in enumerate(layers, start=1)
-        ),
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
-def test_a_deep_net(rule):
-    net = deep(f"deep {rule}")
-    model, params = convnet.ConvNet(net), parameters.he_normal(net, seed=1)
-    images = np.random.default_rng(2).normal(size=(5, 40, 44, 3)).astype(np.float32)
-    forward = xla.jit(lambda x: model.apply({"params": params}, x)[1])
-    trace = forward(images)
-    best = topk.scan(lambda x: forward(x).maps, [images], k=2)
-    settings = {"layer": "l6", "rule": rule}
-    _, projections = projection.project(net, params, images, best, **settings)
-    values, indices, positions = map(np.asarray, best["l6"])
-    field = geometry.fields(net)["l6"]
-    size = tuple(map(min, field.size, net.input.size))
-    for m, k in list(np.ndindex(*values.shape))[::5]:
-        seen = jax.tree.map(lambda each, i=indices[m, k]: each[i][None], trace)
-        maps = seen.maps["l6"]
-        seed = deconvnet.isolate(maps, channel=m, position=positions[m, k])
-        whole = deconvnet.reconstruct(net, params, seed, seen, **settings)
-        want = framed(np.asarray(whole)[0], field, positions[m, k], size)
-        assert np.abs(projections[m, k] - want).max() <= 1e-5 * np.abs(want).max()
-    assert (values > 0).mean() > 0.9

@@ -117,26 +117,6 @@ def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
     assert counts["whole"] == 1
 
 
-def test_how_many_units_a_batch_has(params, monkeypatch):
-    def batch_size():
-        return unit_projector.UnitProjector(
-            NET, params, "layer2", rule="deconvnet"
-        ).batch_size
-
-    def set_bytes(units):
-        monkeypatch.setattr(unit_projector, "_BYTES_CPU", int(units * unit))
-
-    net = unit_projector.cheaper_crop(NET, "layer2").net
-    shapes = geometry.shapes(net).values()
-    unit = 4 * sum(2 * math.prod(s.maps) + math.prod(s.output) for s in shapes)
-    # What the cache is thought to hold, 8 at least and 16 at the most.
-    for units, expected in ((1, 8), (12.5, 12), (100, 16)):
-        set_bytes(units)
-        assert batch_size() == expected
-    monkeypatch.setattr(unit_projector, "_BUDGET", 3 * unit)
-    assert batch_size() == 3
-
-
 def test_an_image_is_run_once_from_any_thread():
     runs = []
 

@@ -72,14 +72,6 @@ def test_probabilities_of_every_crop():
     np.testing.assert_allclose(found, want, atol=1e-5)
 
 
-def test_ten_crops_of_a_grey_image_are_one():
-    grey = np.stack(
-        [crops.ten(np.full((10, 13, 3), g, np.uint8), (4, 5)) for g in (9,)]
-    )
-    found = probabilities([grey])
-    np.testing.assert_allclose(found.mean(axis=1), found[:, 4], rtol=1e-6)
-
-
 @pytest.mark.devices
 def test_devices_agree():
     given = views(19)

@@ -58,15 +58,6 @@ def test_scale_equals_scipys(ratio, border):
     close(apply(images, warps.scale(ratio), border), want)
 
 
-def test_scale_beside_zoom():
-    # zoom(grid_mode=True) enlarges about the middle too; its middle part is the image.
-    image = pictures(1, 8, 10, 2)
-    whole = ndimage.zoom(
-        image, (1, 2, 2, 1), order=1, grid_mode=True, mode="grid-constant"
-    )
-    close(apply(image, warps.scale(2.0)), whole[:, 4:12, 5:15])
-
-
 @hypothesis.given(rows=st.integers(-12, 12), border=st.sampled_from(list(MODES)))
 @hypothesis.settings(deadline=None, max_examples=40)
 def test_whole_pixels_are_moved_as_they_are(rows, border):

@@ -159,12 +159,6 @@ def test_a_loss_that_is_not_a_number(toy, tmp_path):
     assert checkpoint.load(tmp_path).step == 6
 
 
-@pytest.mark.devices
-def test_a_batch_the_devices_cannot_share(toy, tmp_path):
-    with pytest.raises(BadInput, match="batch_size 7"):
-        train(toy.run(batch_size=7), tmp_path)
-
-
 def test_other_classes_in_validation(toy, tmp_path):
     run = toy.run()
     other = run.validation._replace(labels=("cat", "dog", "hen"))

@@ -44,12 +44,6 @@ def test_short_side_below_the_crop():
         recipe.short_side(recipe.Recipe(resize=55), spec.ZFNET)
 
 
-def test_every_field_says_what_it_is():
-    # The flags' help is made of these.
-    for field in dataclasses.fields(recipe.Recipe):
-        assert len(field.metadata["help"]) > 5
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -78,18 +72,3 @@ def test_refuses(field, value):
         recipe.Recipe(**{field: value})
     assert str(value) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("schedule", "constant"),
-        ("dtype", "bfloat16"),
-        ("momentum", 0.0),
-        ("weight_decay", 0.0),
-        ("filter_rms", 0.0),
-        ("seed", 0),
-    ],
-)
-def test_the_edges_are_allowed(field, value):
-    assert getattr(recipe.Recipe(**{field: value}), field) == value

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import gc
-import weakref
 
 import jax
 import jax.numpy as jnp
@@ -339,18 +337,3 @@ def test_weights_enter_as_arguments_to_loops_and_filters(quick):
     # 18,432 weights as text would take more than 8 characters each.
     assert len(text) < 100_000
     assert "tensor<2x3x3x32x32xf32>" in text
-
-
-def test_weights_go_when_the_function_goes(quick, monkeypatch):
-    monkeypatch.setattr(occlusion_engine, "full", None)
-
-    def make():
-        kernel = normal(3, 3, 3, 16)
-        return lambda images: conv(images, kernel, 2), weakref.ref(kernel)
-
-    model_fn, gone = make()
-    occlusion.sweep(model_fn, normal(32, 30, 3), side=5, devices=ONE)
-    assert gone() is not None
-    del model_fn
-    gc.collect()
-    assert gone() is None

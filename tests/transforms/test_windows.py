@@ -1,7 +1,6 @@
 """Intervals and regions against what a sliding operation in NumPy really does."""
 
 import numpy as np
-import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -114,26 +113,6 @@ def test_shift_is_padding_ahead(interval, before, after):
     changed = np.pad(changed, ((0, 0), (max(before, 0), max(after, 0))))
     changed = changed[:, max(-before, 0) :][:, :length]
     assert_around(windows.shift(interval, before, length), changed)
-
-
-def test_regions_lie_within_the_map():
-    # By hand: windows of 3 on 8 entries; what changed at the end is {7} alone, and its
-    # window begins at 5.
-    interval = Interval(np.array([0, 7]), np.array([3, 8]), 8)
-    np.testing.assert_array_equal(interval.region.first, [0, 5])
-    assert interval.region.size == 3
-
-
-@pytest.mark.parametrize(
-    ("other", "alike"),
-    [
-        (Region(np.array([1, 2]), 3), True),
-        (Region(np.array([1, 3]), 3), False),
-        (Region(np.array([1, 2]), 4), False),
-    ],
-)
-def test_is_same(other, alike):
-    assert windows.is_same(Region(np.array([1, 2]), 3), other) == alike
 
 
 def test_shape_within_shortens_the_windows_axes_alone():
