@@ -128,7 +128,7 @@ def toy():
 
 
 class _Toy:
-    """Three kinds of images, told by colour, and a net that learns them at once."""
+    """Three classes of images, told by colour, and a net that learns them at once."""
 
     def __init__(self):
         pool = layers.Pool(3, 2, ((0, 1), (0, 1)))
@@ -165,7 +165,7 @@ class _Toy:
         return dataclasses.replace(self.net, layers=tuple(kept))
 
     def source(self, count=48, split="train", seed=0, name="toy"):
-        """`count` images of 18 x 20 pixels, each kind brighter in its own colour."""
+        """`count` images of 18 x 20 pixels, each class brighter in its own colour."""
         rng, examples = np.random.default_rng([seed, len(split)]), []
         for index in range(count):
             image = rng.integers(0, 180, (18, 20, 3), np.uint8)

@@ -15,7 +15,7 @@ from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 from zf_jax.spec import Input, Spec
 
 UP = ((0, 1), (0, 1))
-# Contrast after the pool, then before it; groups; dense layers; dropout.
+# LRN after the pool, then before it; groups; dense layers; dropout.
 NET = Spec(
     "net",
     Input((18, 13)),

@@ -14,16 +14,16 @@ from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 from zf_jax.spec import Input, Spec
 
 UP = ((0, 1), (0, 1))
-# Contrast far stronger than the paper's, so that its gradient is not its identity.
-CONTRAST = LRN(3, 1.0, 0.3)
-# Contrast after the pool (ZFNET) and before it (AlexNet), overlapping pools, groups,
+# LRN far stronger than the paper's, so that its gradient is not its identity.
+STRONG_LRN = LRN(3, 1.0, 0.3)
+# LRN after the pool (ZFNET) and before it (AlexNet), overlapping pools, groups,
 # dense layers, and one convolutional layer without a Relu.
 TOPPED = Spec(
     "topped",
     Input((15, 12)),
     (
-        Layer("a", (Conv(6, 3, 1, UP), Relu(), Pool(3, 2, UP), CONTRAST)),
-        Layer("b", (Conv(8, 3, 1, 1, groups=2), Relu(), CONTRAST, Pool(3, 2))),
+        Layer("a", (Conv(6, 3, 1, UP), Relu(), Pool(3, 2, UP), STRONG_LRN)),
+        Layer("b", (Conv(8, 3, 1, 1, groups=2), Relu(), STRONG_LRN, Pool(3, 2))),
         Layer("c", (Conv(6, 2),)),
         Layer("d", (Flatten(), Dense(9), Relu(), Dropout())),
         Layer("e", (Dense(5),)),
@@ -34,14 +34,14 @@ UNEVEN = Spec(
     "uneven",
     Input((33, 26), mean=(0.0, 0.0)),
     (
-        Layer("a", (Conv(6, (5, 7), 4, ((0, 3), (2, 1))), Relu(), CONTRAST, Pool(3))),
+        Layer("a", (Conv(6, (5, 7), 4, ((0, 3), (2, 1))), Relu(), STRONG_LRN, Pool(3))),
         Layer(
             "b",
             (
                 Conv(4, (3, 2), 1, ((2, 0), (1, 1)), groups=2),
                 Relu(),
                 Pool((2, 3), (1, 2), ((1, 0), (0, 2))),
-                CONTRAST,
+                STRONG_LRN,
             ),
         ),
         Layer("c", (Conv(4, (2, 1), (2, 1)), Relu())),

@@ -292,7 +292,7 @@ def test_impossible_numbers(make):
         make()
 
 
-def test_the_largest_pool_has_255_places():
+def test_the_largest_pool_has_255_entries():
     # By hand: switches 0 to 254 fit in a uint8, and 255 stands for nowhere.
     assert Pool((15, 17)).size == (15, 17)
     assert Pool((1, 255)).size == (1, 255)

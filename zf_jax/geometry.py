@@ -173,27 +173,19 @@ def multiply_adds(net: Spec, size: Pair | None = None) -> dict[str, int]:
 def fields(net: Spec) -> dict[str, Field]:
     """The receptive field of every layer's maps (the patches of fig. 2).
 
-    A dense unit sees the whole image: its field has the image's size, step 0.
+    A unit of a dense layer, or of one above it, sees the whole image: its field has the
+    image's size, step 0.
     """
-    size, step, start, found = (1, 1), (1, 1), (0, 0), {}
+    found, ops = {}, ()
     for layer in net.layers:
-        if isinstance(layer.filter, Dense):
-            size, step, start = net.input.size, (0, 0), (0, 0)
-        for op in (*layer.head, *layer.tail):
-            if isinstance(op, Conv | Pool):
-                start = tuple(
-                    s - pad[0] * t
-                    for s, pad, t in zip(start, op.padding, step, strict=True)
-                )
-                size = tuple(
-                    s + (window - 1) * t
-                    for s, window, t in zip(size, op.size, step, strict=True)
-                )
-                step = tuple(
-                    t * stride for t, stride in zip(step, op.stride, strict=True)
-                )
-            if op is layer.head[-1]:
-                found[layer.name] = Field(size, step, start)
+        ops += layer.head
+        field = Field((1, 1), (1, 1), (0, 0))
+        for op in reversed(ops):
+            field = _below(field, op)
+        if any(isinstance(op, Dense) for op in ops):
+            field = Field(net.input.size, (0, 0), (0, 0))
+        found[layer.name] = field
+        ops += layer.tail
     return found
 
 

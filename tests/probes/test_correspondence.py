@@ -120,7 +120,7 @@ def test_boxes_beyond_the_image(box):
         list(correspondence.changes(read, images, boxes))
 
 
-def test_places_lie_in_the_image_and_anywhere():
+def test_random_boxes_lie_anywhere_in_the_image():
     boxes = np.array([[0, 0, 2, 3], [4, 4, 9, 5]])
     rng = np.random.default_rng(0)
     found = correspondence.random_boxes(boxes, (10, 6), 4000, rng)

@@ -152,8 +152,6 @@ def test_weak_filters():
     kernel = hand_made(2, 0.19, 2, 0.21, 0, 5, 2)
     want = [False, True, False, False, True, False, False]
     np.testing.assert_array_equal(filters.weak(kernel), want)
-    want = [False, True, False, True, True, False, False]
-    np.testing.assert_array_equal(filters.weak(kernel, 0.5), want)
 
 
 def test_where_most_are_zero_these_are_weak():

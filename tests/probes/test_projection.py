@@ -43,16 +43,20 @@ def full_frame(params, layer, image, channel, position, rule):
     return np.asarray(pixels[0])
 
 
-def window(layer, position):
-    """The frame of the receptive field, moved inside: by geometry and by hand."""
-    field, cut = geometry.fields(NET)[layer], []
+def framed(pixels, field, position, size):
+    """What `project` shows of [H, W, C]: by the field's corner, moved inside.
+
+    What lies outside of a smaller image is zero.
+    """
+    shown = np.zeros((*size, pixels.shape[-1]), np.float32)
+    cut = []
     for axis in (0, 1):
-        length = NET.input.size[axis]
-        size = min(field.size[axis], length)
         first = field.start[axis] + int(position[axis]) * field.step[axis]
-        first = min(max(first, 0), length - size)
-        cut.append(slice(first, first + size))
-    return tuple(cut)
+        first = min(max(first, 0), max(pixels.shape[axis] - size[axis], 0))
+        cut.append(slice(first, first + size[axis]))
+    seen = pixels[tuple(cut)]
+    shown[: seen.shape[0], : seen.shape[1]] = seen
+    return shown
 
 
 @pytest.mark.parametrize("layer", ["layer2", "layer3"])
@@ -65,19 +69,21 @@ def test_project_equals_reconstruct_cropped(params, found, layer):
     values, indices, positions = map(np.asarray, best[layer])
     assert patches.shape == projections.shape
     assert patches.shape[:2] == values.shape
+    field = geometry.fields(NET)[layer]
+    size = tuple(map(min, field.size, NET.input.size))
+    assert patches.shape[2:4] == size
     for m, k in np.ndindex(*values.shape):
         image, position = images[indices[m, k]], positions[m, k]
-        cut = window(layer, position)
-        np.testing.assert_array_equal(patches[m, k], image[cut])
+        seen = framed(image, field, position, size)
+        np.testing.assert_array_equal(patches[m, k], seen)
         whole = full_frame(params, layer, image, m, position, rule)
+        want = framed(whole, field, position, size)
         # The same sums in float32, compiled for another batch.
         np.testing.assert_allclose(
-            projections[m, k], whole[cut], rtol=1e-4, atol=1e-5 * np.abs(whole).max()
+            projections[m, k], want, rtol=1e-4, atol=1e-5 * np.abs(whole).max()
         )
         # Nothing of the projection was cut off.
-        outside = whole.copy()
-        outside[cut] = 0
-        assert not outside.any()
+        assert np.count_nonzero(want) == np.count_nonzero(whole)
 
 
 def test_project_chosen_maps(params, found):
@@ -146,22 +152,6 @@ def test_projector_refuses(params, found):
     large = [np.zeros((18, 15, 3), np.float32)] * len(images)
     with pytest.raises(BadInput, match=r"18x15: layer3 of toy is dense .* of 17x14"):
         projection.project(NET, params, large, best, layer="layer3")
-
-
-def framed(pixels, field, position, size):
-    """What `project` shows of [H, W, C]: by the field's corner, moved inside.
-
-    What lies outside of a smaller image is zero.
-    """
-    shown = np.zeros((*size, pixels.shape[-1]), np.float32)
-    cut = []
-    for axis in (0, 1):
-        first = field.start[axis] + int(position[axis]) * field.step[axis]
-        first = min(max(first, 0), max(pixels.shape[axis] - size[axis], 0))
-        cut.append(slice(first, first + size[axis]))
-    seen = pixels[tuple(cut)]
-    shown[: seen.shape[0], : seen.shape[1]] = seen
-    return shown
 
 
 @pytest.mark.parametrize(

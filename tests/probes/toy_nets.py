@@ -1,4 +1,4 @@
-"""The nets and images that tests of the gallery share."""
+"""The nets and images that tests of projections share."""
 
 import functools
 
@@ -20,7 +20,7 @@ NET = Spec(
         Layer("layer4", (Dense(3),)),
     ),
 )
-# Asymmetric padding, groups, overlapping pools, contrast normalisation, large images.
+# Asymmetric padding, groups, overlapping pools, LRN, large images.
 TRUNK = Spec(
     "trunk",
     Input((48, 40), mean=(0.0, 0.0, 0.0)),

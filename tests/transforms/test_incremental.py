@@ -140,7 +140,7 @@ def test_where_much_is_won_it_is_incremental(quick, monkeypatch):
     assert varies(got)
 
 
-# AlexNet has groups, and contrast normalisation ahead of the pool; VGG16 is deep: its
+# AlexNet has groups, and LRN ahead of the pool; VGG16 is deep: its
 # trunk at half the size, with a linear head.
 def _vgg16():
     net = spec.VGG16

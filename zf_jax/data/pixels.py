@@ -74,11 +74,9 @@ def _raw_mode(tile) -> str:
 
 
 def _stretched(image: Image.Image, path: str) -> Image.Image:
-    """Colours of at most 14 bits in channels of 16, nearly black otherwise.
+    """Channels of at most 14 bits in 16, scaled: else they are nearly black.
 
-    Args:
-      image: upright, the upper 8 bits.
-      path: of the file, which is decoded once more for the lower 8.
+    The image has the upper 8 bits; the file is decoded once more for the lower 8.
     """
     with Image.open(path) as opened:
         opened.tile = [

@@ -46,10 +46,10 @@ def renormalised(sizes: np.ndarray, limit: float) -> np.ndarray:
     return np.minimum(sizes, limit)
 
 
-def weak(kernel: np.ndarray, share: float = WEAK) -> np.ndarray:
-    """[maps] bool: which filters' RMS is at most `share` of the median one's."""
+def weak(kernel: np.ndarray) -> np.ndarray:
+    """[maps] bool: which filters' RMS is at most `WEAK` of the median one's."""
     sizes = rms(kernel)
-    return sizes <= share * np.median(sizes)
+    return sizes <= WEAK * np.median(sizes)
 
 
 def bands(kernel: np.ndarray) -> Bands:

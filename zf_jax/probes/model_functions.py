@@ -54,12 +54,7 @@ def prepare_arguments(
 ) -> closure.Hoisted:
     """`prepare` for a function of several arrays that all begin with the images' axis.
 
-    Args:
-      model_fn: the function.
-      *examples: shapes and dtypes of its arguments.
-
-    Raises:
-      BadInput: as in `prepare`.
+    `examples` are the shapes and dtypes of its arguments.
     """
     program = _trace(model_fn, examples)
     count = examples[0].shape[0]

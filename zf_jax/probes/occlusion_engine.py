@@ -44,16 +44,7 @@ class Planned(NamedTuple):
 
 @functools.lru_cache(maxsize=32)
 def plan(apply, weights, shape, dtype, grid: Grid, platform: str) -> Planned:
-    """Plans a sweep.
-
-    Args:
-      apply: (weights, images) -> pytree, for one image.
-      weights: shapes and dtypes, a tuple.
-      shape: of an image, (rows, columns, channels).
-      dtype: of an image.
-      grid: the occluder's positions.
-      platform: of the devices.
-    """
+    """Plans a sweep; `weights` is a tuple of shapes and dtypes, `shape` an image's."""
     traced = jaxpr.trace(apply, weights, shape, dtype)
     rows, columns = grid.covered(shape[:2])
     return Planned(traced, Plan(traced, rows, columns, platform))

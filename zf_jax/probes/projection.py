@@ -31,17 +31,8 @@ class Projector:
     crops; then it is computed once, and kept for the units of all layers.
 
     Args:
-      net: the architecture.
-      params: its parameters.
-      images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
-        them.
-      best: what `topk.scan` gives, of the layers.
       channels: which channels will be asked for, by layer; None stands for all.
-      rule: what the ReLU does in the backward pass.
-      batch_size: projections computed together. None takes what fits a budget.
-      control: changes the net or the trace before a unit is projected (`controls.py`).
-      own_values: the seed holds the unit's activation in this net, not the value in
-        `best`, which another net may have given.
+      net, params, images, best, rule, batch_size, control, own_values: as in `project`.
 
     Raises:
       BadInput: an unknown layer or channel.
@@ -141,11 +132,8 @@ class Projector:
         """Batches for a method of `UnitProjector`: (method, [(unit, image, seen)]).
 
         `seen` is what the method takes for the unit, the image or its cached forward
-        pass. Units are ordered by image, so that each image is read once.
-
-        Args:
-          layer: the units' layer.
-          which: [N] int, the units' images.
+        pass. Units are ordered by image, so that each image is read once. `which` has
+        the units' images, [N] int.
         """
         projector = self._projector(layer)
         waiting = {projector.project_images: [], projector.project_cached: []}
@@ -169,13 +157,8 @@ class Projector:
         """Whether to share a forward pass of the whole image, rather than run crops.
 
         Images of other sizes than the net's would each compile anew. A trace that is
-        needed whole is too large to keep, and so may be a batch of traces.
-
-        Args:
-          layer: the units' layer.
-          number: the image's index.
-          image: [H, W, C].
-          now: multiply-adds of the crops that are to be projected now.
+        needed whole is too large to keep, and so may be a batch of traces. `now` has
+        the multiply-adds of the crops that are to be projected now.
         """
         size, batch_size = self._net.input.size, self._projector(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
@@ -241,7 +224,7 @@ def project(
       batch_size: projections computed together. None takes what fits a budget.
       control: changes the net or the trace before a unit is projected (`controls.py`).
       own_values: the seed holds the unit's activation in this net, not the value in
-        `best`.
+        `best`, which another net may have given.
 
     Returns:
       patches, projections: both [M, K, h, w, C] float32 for M channels, zero where

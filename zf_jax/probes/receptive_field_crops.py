@@ -87,13 +87,7 @@ def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
 
 
 def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
-    """A trace for `deconvnet.reconstruct`, with zeros for what `kept` left out.
-
-    Args:
-      net: of the images' size.
-      trace: of `count` images.
-      count: how many images there are.
-    """
+    """A trace of `count` images, with zeros for what `kept` left out."""
 
     def zeros(shape: geometry.Shape) -> jax.Array:
         return jnp.zeros((count, *shape))

@@ -191,14 +191,8 @@ def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
 def _absorb(weights, best, *batch, apply, k: int, devices):
     """`best`, merged with the top k of a batch.
 
-    Args:
-      weights: of `apply`.
-      best: the top k so far, by layer.
-      *batch: what `apply` takes, [P, B, ...] each, and last the images' indices [P, B]:
-        P pieces of B images.
-      apply: (weights, *arguments) -> maps.
-      k: how many are kept.
-      devices: those that share the pieces.
+    A batch is what `apply` takes, [P, B, ...] each for P pieces of B images, and last
+    the images' indices [P, B].
     """
 
     def of_piece(best, piece):

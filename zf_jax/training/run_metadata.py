@@ -85,13 +85,7 @@ _MAY_CHANGE = ("epochs", "learning_rate", "patience", "factor")
 def check_same_run(
     found: RunMetadata, given: RunMetadata, folder: pathlib.Path
 ) -> None:
-    """Raises BadInput for the first fact in which two runs differ.
-
-    Args:
-      found: of the run whose checkpoints are in the folder.
-      given: of the run that is to go on with them.
-      folder: of the checkpoints.
-    """
+    """Raises BadInput where the run that a folder holds is not the one that goes on."""
     old, new = _facts(found), _facts(given)
     for name, value in new.items():
         if old.get(name) != value:

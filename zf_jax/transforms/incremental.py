@@ -60,13 +60,9 @@ class Plan:
     def __init__(
         self, traced: TracedFunction, rows: Interval, columns: Interval, platform: str
     ):
-        """Plans it.
+        """Plans it for an occluder that covers `rows` and `columns` at T positions.
 
-        Args:
-          traced: the function.
-          rows: what the occluder covers of the image's rows, at T positions.
-          columns: the same of its columns.
-          platform: cpu, gpu or tpu: of how convolutions are computed.
+        The platform, cpu, gpu or tpu, tells how convolutions are computed.
         """
         self._traced, self._planner = traced, Planner(traced, platform)
         planner, image = self._planner, Window((1, 2), (rows, columns))
@@ -125,13 +121,7 @@ class Plan:
         return [get(run) for get in self._get_live]
 
     def dense(self, clean, prepared, values: list) -> list:
-        """The leaves of the function's result at one position.
-
-        Args:
-          clean: values of the clean image, by variable.
-          prepared: from `prepare`.
-          values: from `windowed`.
-        """
+        """The leaves of the function's result at one position, from `windowed`'s."""
         given = dict(zip(self.live, values, strict=True))
         run = Evaluation(clean, prepared, None, given, {})
         # What was a window has been set into its map.

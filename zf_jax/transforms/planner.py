@@ -26,12 +26,7 @@ class Planner:
     """
 
     def __init__(self, traced: TracedFunction, platform: str):
-        """Begins with nothing changed.
-
-        Args:
-          traced: the function.
-          platform: cpu, gpu or tpu: of how convolutions are computed.
-        """
+        """Begins with nothing changed; platform: cpu, gpu or tpu."""
         self.offsets, self.preparations = Offsets(), Preparations()
         self._clean = Surroundings(traced.equations, self.offsets, self.preparations)
         self._slices = rules_sliding.slices_of_pools(traced.equations)
