@@ -17,10 +17,10 @@ def pictures(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def sweep(read, image=None, **options):
+def sweep(model_fn, image=None, **options):
     image = pictures(*SHAPE) if image is None else image
     given = {"side": 4, "stride": 3, "devices": jax.devices()[:1]} | options
-    return occlusion.sweep(read, image, **given)
+    return occlusion.sweep(model_fn, image, **given)
 
 
 def total(images):
@@ -38,16 +38,16 @@ UNTRACEABLE = {
 }
 
 
-@pytest.mark.parametrize("read", UNTRACEABLE.values(), ids=UNTRACEABLE)
+@pytest.mark.parametrize("model_fn", UNTRACEABLE.values(), ids=UNTRACEABLE)
 @pytest.mark.parametrize("call", [sweep, occlusion.explain])
-def test_what_cannot_be_traced(read, call):
+def test_what_cannot_be_traced(model_fn, call):
     with pytest.raises(BadInput, match="model_fn cannot be traced by JAX") as error:
-        call(read, image=pictures(40, 40, 3))
+        call(model_fn, image=pictures(40, 40, 3))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("read", "message"),
+    ("model_fn", "message"),
     [
         (lambda images: images.sum(), r"model_fn gives \(\) for 1 images"),
         (lambda images: images.mean(axis=0), r"model_fn gives \(9, 8, 3\) for 1"),
@@ -62,9 +62,9 @@ def test_what_cannot_be_traced(read, call):
         ([1, 2], "model_fn is a list"),
     ],
 )
-def test_results_that_are_none(read, message):
+def test_results_that_are_none(model_fn, message):
     with pytest.raises(BadInput, match=message) as error:
-        sweep(read)
+        sweep(model_fn)
     assert "\n" not in str(error.value)
 
 
@@ -99,11 +99,11 @@ MIXING = {
 }
 
 
-@pytest.mark.parametrize("read", MIXING.values(), ids=MIXING)
+@pytest.mark.parametrize("model_fn", MIXING.values(), ids=MIXING)
 @pytest.mark.parametrize("image", [pictures(*SHAPE), jnp.zeros(SHAPE)])
-def test_what_mixes_images(read, image):
+def test_what_mixes_images(model_fn, image):
     with pytest.raises(BadInput, match="model_fn mixes the images of a batch") as error:
-        sweep(read, image)
+        sweep(model_fn, image)
     assert "\n" not in str(error.value)
 
 
@@ -144,27 +144,27 @@ def test_an_output_near_zero_does_not_mix():
 
 def test_half_precision_within_does_not_mix():
     # A change of the last bit of bfloat16, 1 in 256, as another batch may bring about.
-    def read(images):
+    def model_fn(images):
         last = 1 + (len(images) > 1) / 256
         return total(images.astype(jnp.bfloat16)).astype(jnp.float32) * last
 
-    assert sweep(read).shape == (3, 3)
+    assert sweep(model_fn).shape == (3, 3)
 
 
 def test_what_mixes_is_found_once(monkeypatch):
     calls = []
 
-    def read(images):
+    def model_fn(images):
         calls.append(len(images))
         # A program of its own: what no other test has asked for.
         return 1.375 * total(images)
 
-    sweep(read)
-    sweep(read, pictures(*SHAPE, seed=1))
+    sweep(model_fn)
+    sweep(model_fn, pictures(*SHAPE, seed=1))
     assert calls.count(2) == 1
     # Another shape is another program.
-    one = model_functions.prepare(read, 1, (5, 5, 3), jnp.float32)
-    model_functions.check_independent(read, one, pictures(5, 5, 3))
+    one = model_functions.prepare(model_fn, 1, (5, 5, 3), jnp.float32)
+    model_functions.check_independent(model_fn, one, pictures(5, 5, 3))
     assert calls.count(2) == 2
 
 
@@ -234,7 +234,7 @@ def test_a_sweep_is_not_for_jit():
 
 @pytest.mark.parametrize("method", ["incremental", "full"])
 @pytest.mark.parametrize(
-    ("read", "image", "name"),
+    ("model_fn", "image", "name"),
     [
         (total, pictures(*SHAPE).at[3, 4, 1].set(jnp.nan), "output is NaN"),
         (
@@ -245,9 +245,9 @@ def test_a_sweep_is_not_for_jit():
         (lambda x: [total(x), total(x) * jnp.nan], pictures(*SHAPE), r"output\[1\]"),
     ],
 )
-def test_outputs_that_are_nan(read, image, name, method):
+def test_outputs_that_are_nan(model_fn, image, name, method):
     with pytest.raises(BadInput, match=f"the clean image's {name}") as error:
-        sweep(read, image, method=method)
+        sweep(model_fn, image, method=method)
     assert "\n" not in str(error.value)
 
 

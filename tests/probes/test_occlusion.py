@@ -20,15 +20,15 @@ def pictures(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def make_read(shape, seed=1):
-    """A read that is neither linear nor the same for all pixels; two leaves."""
+def make_model_fn(shape, seed=1):
+    """A function that is neither linear nor the same for all pixels; two leaves."""
     weights = jnp.asarray(pictures(*shape, 4, seed=seed) / 10)
 
-    def read(images):
+    def model_fn(images):
         hidden = jnp.maximum(jnp.einsum("nhwc,hwcd->nd", images, weights), 0)
         return {"hidden": hidden, "brightest": images.max(axis=(1, 2, 3))}
 
-    return read
+    return model_fn
 
 
 def starts(length, side, stride):
@@ -39,7 +39,7 @@ def starts(length, side, stride):
     return found
 
 
-def loop(read, image, side, stride, fill):
+def loop(model_fn, image, side, stride, fill):
     """One occluded image at a time, cut and filled by NumPy."""
     rows = starts(image.shape[0], side[0], stride[0])
     columns = starts(image.shape[1], side[1], stride[1])
@@ -50,7 +50,7 @@ def loop(read, image, side, stride, fill):
             occluded = image.copy()
             at = slice(row, row + side[0]), slice(column, column + side[1])
             occluded[at] = fill[at]
-            grid.append(jax.tree.map(np.asarray, read(occluded[None])))
+            grid.append(jax.tree.map(np.asarray, model_fn(occluded[None])))
     return jax.tree.map(
         lambda *leaves: np.stack([leaf[0] for leaf in leaves]).reshape(
             len(rows), len(columns), *leaves[0].shape[1:]
@@ -80,10 +80,10 @@ def assert_close(got, want):
     ],
 )
 def test_sweep_equals_a_loop(shape, side, stride):
-    read, image = make_read(shape), pictures(*shape)
-    got = occlusion.sweep(read, image, side=side, stride=stride, fill=0.3)
+    model_fn, image = make_model_fn(shape), pictures(*shape)
+    got = occlusion.sweep(model_fn, image, side=side, stride=stride, fill=0.3)
     pair = [(x, x) if isinstance(x, int) else x for x in (side, stride)]
-    assert_close(got, loop(read, image, *pair, 0.3))
+    assert_close(got, loop(model_fn, image, *pair, 0.3))
 
 
 @pytest.mark.parametrize(
@@ -128,53 +128,53 @@ FILLS = {
 
 @pytest.mark.parametrize("fill", FILLS.values(), ids=FILLS)
 def test_fill(fill):
-    read, image = make_read((6, 7, 3)), pictures(6, 7, 3)
-    got = occlusion.sweep(read, image, side=3, stride=2, fill=fill)
-    assert_close(got, loop(read, image, (3, 3), (2, 2), fill))
+    model_fn, image = make_model_fn((6, 7, 3)), pictures(6, 7, 3)
+    got = occlusion.sweep(model_fn, image, side=3, stride=2, fill=fill)
+    assert_close(got, loop(model_fn, image, (3, 3), (2, 2), fill))
 
 
 @pytest.mark.parametrize("many_fills", [False, True])
 def test_a_batch_of_images_is_each_image(many_fills):
-    read, images = make_read((6, 7, 3)), pictures(3, 6, 7, 3)
+    model_fn, images = make_model_fn((6, 7, 3)), pictures(3, 6, 7, 3)
     fills = pictures(3, 6, 7, 3, seed=8)
     got = occlusion.sweep(
-        read, images, side=(2, 3), stride=(3, 2), fill=fills if many_fills else 0.1
+        model_fn, images, side=(2, 3), stride=(3, 2), fill=fills if many_fills else 0.1
     )
     for i, image in enumerate(images):
-        want = loop(read, image, (2, 3), (3, 2), fills[i] if many_fills else 0.1)
+        want = loop(model_fn, image, (2, 3), (3, 2), fills[i] if many_fills else 0.1)
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], got), want)
 
 
 @pytest.mark.parametrize("batch_size", [None, 7, 1000])
 def test_batch_size_does_not_matter(batch_size):
     # 24 positions for each of two images: 48, which 7 does not divide.
-    read, images = make_read((8, 6, 3)), pictures(2, 8, 6, 3)
-    got = occlusion.sweep(read, images, side=3, stride=1, batch_size=batch_size)
+    model_fn, images = make_model_fn((8, 6, 3)), pictures(2, 8, 6, 3)
+    got = occlusion.sweep(model_fn, images, side=3, stride=1, batch_size=batch_size)
     for i, image in enumerate(images):
-        want = loop(read, image, (3, 3), (1, 1), 0.0)
+        want = loop(model_fn, image, (3, 3), (1, 1), 0.0)
         assert_close(jax.tree.map(lambda leaf, i=i: leaf[i], got), want)
 
 
-def test_results_keep_the_reads_structure_and_dtypes():
-    def read(images):
+def test_results_keep_the_structure_and_dtypes():
+    def model_fn(images):
         total = images.sum(axis=(1, 2, 3))
         return (total.astype(jnp.bfloat16), [jnp.argmax(images[:, 0, :, 0], axis=1)])
 
-    half, (label,) = occlusion.sweep(read, pictures(6, 5, 1), side=2, stride=2)
+    half, (label,) = occlusion.sweep(model_fn, pictures(6, 5, 1), side=2, stride=2)
     assert half.shape == label.shape == (3, 3)
     assert (half.dtype, label.dtype) == (jnp.bfloat16, jnp.int32)
 
 
 def test_a_second_call_compiles_nothing(compilations):
-    read = make_read((9, 8, 3))
+    model_fn = make_model_fn((9, 8, 3))
     images = [jnp.asarray(pictures(9, 8, 3, seed=i)) for i in range(3)]
     fills = [jnp.float32(0.0), jnp.float32(1.0), jnp.float32(2.0)]
     with compilations() as first:
-        occlusion.sweep(read, images[0], side=4, stride=3, fill=fills[0])
+        occlusion.sweep(model_fn, images[0], side=4, stride=3, fill=fills[0])
     with compilations() as second:
         for image, fill in zip(images[1:], fills[1:], strict=True):
             jax.block_until_ready(
-                occlusion.sweep(read, image, side=4, stride=3, fill=fill)
+                occlusion.sweep(model_fn, image, side=4, stride=3, fill=fill)
             )
     assert first
     assert not second
@@ -182,30 +182,30 @@ def test_a_second_call_compiles_nothing(compilations):
 
 def test_the_sweep_is_one_compiled_call(compilations):
     # Not one a chunk, nor one for the last chunk: 21 positions by 4.
-    read, image = make_read((9, 5, 3)), jnp.asarray(pictures(9, 5, 3))
+    model_fn, image = make_model_fn((9, 5, 3)), jnp.asarray(pictures(9, 5, 3))
     fill = jnp.float32(0)
-    occlusion.sweep(read, image, side=3, stride=1, fill=fill, batch_size=21)
+    occlusion.sweep(model_fn, image, side=3, stride=1, fill=fill, batch_size=21)
     with compilations() as found:
-        occlusion.sweep(read, image, side=3, stride=1, fill=fill, batch_size=4)
+        occlusion.sweep(model_fn, image, side=3, stride=1, fill=fill, batch_size=4)
     # The sweep, and at most the slices that jax dispatches around it.
     assert 1 <= len(found) <= 3
 
 
 @pytest.mark.parametrize("jitted", [False, True])
 def test_weights_are_freed_with_the_model(jitted):
-    # Weights over which only the read closes; the compiled programs may stay.
+    # Weights over which only the function closes; the compiled programs may stay.
     def make():
         weights = jnp.asarray(pictures(4 * 4 * 3, 10))
 
-        def read(images):
+        def model_fn(images):
             return images.reshape(len(images), -1) @ weights
 
-        return jax.jit(read) if jitted else read, weakref.ref(weights)
+        return jax.jit(model_fn) if jitted else model_fn, weakref.ref(weights)
 
-    read, gone = make()
-    occlusion.sweep(read, pictures(4, 4, 3), side=2, stride=2)
+    model_fn, gone = make()
+    occlusion.sweep(model_fn, pictures(4, 4, 3), side=2, stride=2)
     assert gone() is not None
-    del read
+    del model_fn
     gc.collect()
     assert gone() is None
 
@@ -241,16 +241,16 @@ def test_attribution_equals_a_loop(shape, side, stride, leaf):
 
 
 def test_attribution_by_hand():
-    # Captum's case of a cut-off patch: 3 x 3, window 2, stride 2, and the sum read.
+    # Captum's case of a cut-off patch: 3 x 3, window 2, stride 2, the sum as output.
     # Each pixel lies under one square, and gets what that square took away.
     image = jnp.arange(9.0).reshape(3, 3, 1)
 
-    def read(images):
+    def model_fn(images):
         return images.sum(axis=(1, 2, 3))
 
-    occluded = occlusion.sweep(read, image, side=2, stride=2)
+    occluded = occlusion.sweep(model_fn, image, side=2, stride=2)
     got = occlusion.attribution(
-        read(image[None])[0], occluded, side=2, stride=2, shape=(3, 3)
+        model_fn(image[None])[0], occluded, side=2, stride=2, shape=(3, 3)
     )
     # Squares over {0, 1, 3, 4}, {2, 5}, {6, 7}, {8}.
     np.testing.assert_array_equal(got, [[8, 8, 7], [8, 8, 7], [13, 13, 8]])
@@ -282,15 +282,15 @@ def total(images):
         ({"image": np.zeros((0, 8, 6, 3), np.float32)}, "image of shape"),
         ({"image": np.zeros((8, 6, 3), np.uint8)}, "image of uint8: give floats"),
         ({"image": np.zeros((8, 6, 3), bool)}, "image of bool: give floats"),
-        ({"read": lambda images: images.sum()}, "axis of images"),
-        ({"read": lambda images: {"a": total(images), "b": images[0]}}, "axis of"),
+        ({"model_fn": lambda images: images.sum()}, "axis of images"),
+        ({"model_fn": lambda images: {"a": total(images), "b": images[0]}}, "axis of"),
     ],
 )
 def test_sweep_refuses(change, message):
-    given = {"read": total, "image": pictures(8, 6, 3), "side": 3, "stride": 2}
+    given = {"model_fn": total, "image": pictures(8, 6, 3), "side": 3, "stride": 2}
     given |= change
     with pytest.raises(BadInput, match=message) as error:
-        occlusion.sweep(given.pop("read"), given.pop("image"), **given)
+        occlusion.sweep(given.pop("model_fn"), given.pop("image"), **given)
     assert "\n" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""Similarity of projections: by hand where a rank correlation is plain, and its edges."""
+"""Similarity of projections: by hand where ranks are plain, and its edges."""
 
 import numpy as np
 import pytest
