@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import reference_net
-from zf_jax import convnet, geometry, spec
+from zf_jax import convnet, geometry
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 from zf_jax.spec import Input, Spec
@@ -183,32 +183,6 @@ def test_upto_takes_the_same_parameters(variables, images, applied):
     # The same operations, perhaps fused in another way.
     np.testing.assert_allclose(top, applied[1].outputs["b"], rtol=1e-5, atol=1e-6)
     assert set(trace.switches) == {"a", "b"}
-
-
-def test_zfnet_sizes():
-    # Fig. 3 (by arithmetic): 110, 55, 26, 13, 13, 13, 13, 6.
-    model = convnet.ConvNet(spec.ZFNET)
-    images = jax.ShapeDtypeStruct((2, 224, 224, 3), jnp.float32)
-    (logits, trace), given = jax.eval_shape(
-        model.init_with_output, jax.random.key(0), images
-    )
-    assert logits.shape == (2, 1000)
-    assert [trace.maps[f"layer{i}"].shape[1:] for i in range(1, 9)] == [
-        (110, 110, 96),
-        (26, 26, 256),
-        (13, 13, 384),
-        (13, 13, 384),
-        (13, 13, 256),
-        (4096,),
-        (4096,),
-        (1000,),
-    ]
-    outputs = [trace.outputs[f"layer{i}"].shape[1] for i in range(1, 6)]
-    assert outputs == [55, 13, 13, 13, 6]
-    assert trace.switches["layer1"].shape == (2, 55, 55, 96)
-    assert set(trace.switches) == {"layer1", "layer2", "layer5"}
-    # By arithmetic.
-    assert sum(x.size for x in jax.tree.leaves(given)) == 62_357_608
 
 
 # Arrays of four axes: a GPU's convolutions have workspaces of bytes, too.

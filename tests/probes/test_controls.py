@@ -1,7 +1,6 @@
 """Controls: what each takes away and leaves, and windowed ones against whole images."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,7 +8,6 @@ from tests import parameters
 from zf_jax import convnet, deconvnet, geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
-from zf_jax.ops import pooling
 from zf_jax.probes import controls, projection, topk
 from zf_jax.spec import Input, Spec
 
@@ -252,25 +250,6 @@ def test_centre_switches_by_hand(params, seen):
     # the first row alone, where the lower one, (1, 1), is nearest.
     assert np.all(switches["layer2"][:, 0] == 4)
     assert np.all(switches["layer2"][:, 1:] == 1)
-
-
-def test_centre_switches_unpool_to_the_middle():
-    # By hand: 5 x 5 pooled 3 x 3 every 2: middles at 1 and 3.
-    net = Spec("p", Input((5, 5)), (Layer("a", (Conv(1, 1), Relu(), Pool(3, 2))),))
-    maps = jnp.ones((1, 5, 5, 1))
-    seed = maps
-    trace = convnet.Trace(
-        maps, {"a": maps}, {}, {"a": jnp.zeros((1, 2, 2, 1), jnp.uint8)}
-    )
-    _, _, other = controls.centre_switches()(
-        net, {}, seed, trace, layer="a", valid=None
-    )
-    up = pooling.unpool(
-        Pool(3, 2), jnp.ones((1, 2, 2, 1)), other.switches["a"], maps.shape
-    )
-    want = np.zeros((5, 5))
-    want[1::2, 1::2] = 1
-    np.testing.assert_array_equal(up[0, :, :, 0], want)
 
 
 def test_random_switches_are_uniform_and_inside(params, seen):
