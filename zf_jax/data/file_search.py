@@ -39,10 +39,7 @@ def within(
     """The image files of a folder, then those of the folders in it; no hidden ones.
 
     Linked folders are followed, none twice, and none that holds the link itself.
-
-    Args:
-      folder: where to look.
-      wanted: tells by its name whether a file is taken.
+    `wanted` tells by its name whether a file is taken.
     """
     return [
         pathlib.Path(parent, name)

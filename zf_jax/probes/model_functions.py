@@ -108,10 +108,7 @@ def check_independent(
 ) -> None:
     """Checks that the images of a batch do not mix, once per program and shape.
 
-    Args:
-      model_fn: as in `prepare`.
-      one: what `prepare` gives of it, for one image.
-      image: [H, W, C], any.
+    `one` is what `prepare` gives for one image, `image` any [H, W, C].
 
     Raises:
       BadInput: an image's outputs depend on the others of its batch, as with batch
@@ -150,10 +147,7 @@ def _alone_and_joined(one, two, weights_one, weights_two, image):
 
 
 def check_clean(clean) -> None:
-    """Checks that the outputs of the clean images are numbers.
-
-    Args:
-      clean: a pytree of arrays.
+    """Checks that the outputs of the clean images, a pytree of arrays, are numbers.
 
     Raises:
       BadInput: one is NaN.

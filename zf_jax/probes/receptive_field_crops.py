@@ -22,11 +22,8 @@ def valid_mask(
 ) -> convnet.ValidMask:
     """Which entries of the units' crops lie in their images' maps.
 
-    Args:
-      net: the net up to the units' layer.
-      crop: of that layer.
-      sizes: (rows, columns) of each unit's image.
-      positions: [N, 2] int, of the units in their maps.
+    `sizes` are the rows and columns of each unit's image, `positions` [N, 2] int those
+    of the units in their maps.
     """
     shapes = {size: geometry.shapes(net, size) for size in set(sizes)}
 

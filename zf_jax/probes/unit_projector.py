@@ -31,10 +31,8 @@ def in_threads(work: Callable[..., None], batches: Iterable[tuple]) -> None:
     divided among them. There is one thread more than cores, at most eight: one of them
     may be cutting crops or fetching results.
 
-    Args:
-      work: called from any thread.
-      batches: arguments of the calls. The first argument tells what program runs; the
-        first call of each program goes alone, so that it compiles once.
+    The first argument of a call tells what program runs. The first call of each program
+    goes alone, so that it compiles once.
     """
     threads, compiled = min(_MOST_THREADS, (os.cpu_count() or 1) + 1), set()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -110,9 +108,7 @@ class UnitProjector:
     ):
         """Projects each unit from the crop of its image.
 
-        Args:
-          images: one for each unit, [H, W, C] float.
-          units: at most `batch_size`.
+        There is an image [H, W, C] for each of at most `batch_size` units.
 
         Raises:
           BadInput: an image has another size than a dense layer takes.
@@ -142,9 +138,7 @@ class UnitProjector:
     ):
         """Projects each unit from its part of the trace of its whole image.
 
-        Args:
-          forwards: one for each unit, of images of the net's size.
-          units: at most `batch_size`.
+        There is a forward pass for each unit, of an image of the net's size.
         """
         forwards, filled = self._filled(forwards, units)
         traces = [each.trace() for each in forwards]

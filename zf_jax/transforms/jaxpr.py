@@ -176,13 +176,9 @@ class TracedFunction(NamedTuple):
 
 
 def trace(apply: Callable, weights: Sequence, shape, dtype) -> TracedFunction:
-    """Traces `apply(weights, images)` for one image [1, *shape].
+    """Traces `apply(weights, images)`, which gives a pytree, for one image [1, *shape].
 
-    Args:
-      apply: gives a pytree.
-      weights: arrays, or their shapes and dtypes.
-      shape: of the image, (rows, columns, channels).
-      dtype: of the image.
+    The weights are arrays, or their shapes and dtypes.
     """
     image = jax.ShapeDtypeStruct((1, *shape), dtype)
     closed, _ = inlined(apply, list(weights), image)

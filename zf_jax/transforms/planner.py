@@ -85,10 +85,7 @@ class Planner:
     def surrounded(self, atom, regions: Sequence[Region], fill=0) -> Getter:
         """Regions of a windowed variable, the window set into its clean values.
 
-        Args:
-          atom: the variable.
-          regions: what is wanted, one an axis of its window.
-          fill: what lies beyond the map.
+        There is one region for each axis of the window; beyond the map lies `fill`.
         """
         window, key = self.window(atom), _key(atom, regions, fill)
         if all(map(windows.is_same, window.regions, regions)):
@@ -165,12 +162,7 @@ class Planner:
     def occluder(self, image, window: Window) -> Callable:
         """What the occluder's window shows: the fill, and the image at its border.
 
-        Args:
-          image: the variable.
-          window: what the occluder covers of it.
-
-        Returns:
-          (evaluation, fill) -> the window's values.
+        It is (evaluation, fill) -> the values of the window of the image's variable.
         """
         regions = window.regions
         # Where the border crops the occluder, its window is larger than itself.

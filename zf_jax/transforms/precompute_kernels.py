@@ -29,12 +29,8 @@ class Precomputed(NamedTuple):
 def precompute(function: Callable[..., Any], weights, *arguments) -> Precomputed:
     """Splits off what `function(weights, *arguments)` does to its kernels.
 
-    The prepared kernels serve any number of images, of any size.
-
-    Args:
-      function: of pytrees of arrays, to another.
-      weights: arrays, or their shapes and dtypes.
-      *arguments: the same.
+    The prepared kernels serve any number of images, of any size. Weights and arguments
+    are pytrees of arrays, or of their shapes and dtypes.
     """
     closed, result = jaxpr.inlined(function, weights, *arguments)
     body, structure = closed.jaxpr, jax.tree.structure(result)

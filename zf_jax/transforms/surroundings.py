@@ -22,14 +22,9 @@ class Surroundings:
         self._offsets, self._preparations = offsets, preparations
 
     def cutter(self, starts: dict[int, np.ndarray], sizes: Sequence[int]):
-        """Cuts a part of `sizes` out of a value.
+        """Cuts a part of `sizes` out of a value: (evaluation, value) -> the part.
 
-        Args:
-          starts: [T] by axis, where the part begins; 0 along axes that have none.
-          sizes: of the part, one an axis.
-
-        Returns:
-          (evaluation, value) -> the part.
+        It begins at `starts`, [T] by axis; at 0 along axes that have none.
         """
         columns = {a: self._offsets.column(s) for a, s in starts.items() if s.any()}
 
@@ -47,11 +42,8 @@ class Surroundings:
     def mask(self, rank: int, axes, inner: Sequence[Bounds], outer: Sequence[Region]):
         """Which entries of the outer regions lie within bounds; None where all do.
 
-        Args:
-          rank: of the mask, which has length 1 along all other axes.
-          axes: that have regions.
-          inner: low and high [T], half open, one pair an axis.
-          outer: one region an axis.
+        The mask has length 1 along all axes but `axes`. Bounds are low and high [T],
+        half open.
         """
         bounds = []
         for axis, (low, high), region in zip(axes, inner, outer, strict=True):
