@@ -154,14 +154,6 @@ def test_table3_is_in_the_papers_order():
     assert names == [name for name in TABLE if name not in ("alexnet", "vgg16")]
 
 
-def test_wide_nets_have_the_papers_maps():
-    # Table 3: 512, 1024, 512 for 384, 384, 256; TINY's are a quarter of these.
-    for name, maps in (("zfnet", [512, 1024, 512]), ("tiny", [128, 256, 128])):
-        for width in ("wide", f"wide-{spec.by_name(name).layers[6].filter.units * 2}"):
-            layers = spec.by_name(f"{name}-{width}").layers
-            assert [layer.filter.maps for layer in layers[2:5]] == maps
-
-
 def test_upto():
     cut = spec.ZFNET.upto("layer3")
     assert cut.layers == spec.ZFNET.layers[:3]
@@ -190,7 +182,7 @@ def test_with_classes(name):
 
 
 def test_zfnet_layer_by_layer():
-    # Fig. 3: filters, pools 3x3 with stride 2, then contrast; dropout in 6 and 7.
+    # Fig. 3: filters, pools 3x3 with stride 2, then LRN; dropout in 6 and 7.
     names = [[type(op).__name__ for op in layer.ops] for layer in spec.ZFNET.layers]
     assert names == [
         ["Conv", "Relu", "Pool", "LRN"],
@@ -201,17 +193,6 @@ def test_zfnet_layer_by_layer():
         ["Flatten", "Dense", "Relu", "Dropout"],
         ["Dense", "Relu", "Dropout"],
         ["Dense"],
-    ]
-    # Fig. 3, by arithmetic.
-    assert list(geometry.parameters(spec.ZFNET).values()) == [
-        14_208,
-        614_656,
-        885_120,
-        1_327_488,
-        884_992,
-        37_752_832,
-        16_781_312,
-        4_097_000,
     ]
     assert spec.ZFNET.layers[0].ops[3] == LRN(5, 2.0, 1e-4, 0.75)
     assert spec.ZFNET.layers[5].ops[3] == Dropout(0.5)
