@@ -374,7 +374,10 @@ def test_reconstruct_inside_jit_and_vmap():
     ("change", "message"),
     [
         ({"layer": "z"}, "layer 'z': topped has a, b, c, d, e"),
-        ({"rule": "saliency"}, "rule 'saliency': there are deconvnet, gradient, guide"),
+        (
+            {"rule": "saliency"},
+            "rule 'saliency': there are deconvnet, guided, gradient",
+        ),
         ({"lrn": "none"}, "lrn 'none': there are"),
         ({"layer": "b"}, r"a seed of shape \(2, 2, 1, 6\) at b: the trace has"),
     ],
