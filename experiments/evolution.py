@@ -20,13 +20,12 @@ import numpy as np
 
 from experiments.common import dataset, model, output, topk_pass, unit_choice
 from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel
+from experiments.common.model import LoadedModel, RuleConfig
 from experiments.common.output import OutputConfig
 from experiments.common.unit_choice import UnitConfig
-from zf_jax import cli, deconvnet, geometry, io
+from zf_jax import cli, geometry, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import evolution
-from zf_jax.probes import projection
 from zf_jax.probes.topk import TopK
 from zf_jax.training import checkpoint
 
@@ -39,7 +38,7 @@ _FILES = ("evolution",)
 
 
 @dataclasses.dataclass(frozen=True)
-class EvolutionConfig:
+class EvolutionConfig(RuleConfig):
     """Which units over which epochs of a training run."""
 
     workdir: pathlib.Path | None = cli.field(
@@ -51,12 +50,6 @@ class EvolutionConfig:
         (),
         "which of those that are kept, as 1,2,5, or all; the paper's and the newest if "
         "unset",
-    )
-    rule: deconvnet.Rule = cli.field(
-        "deconvnet",
-        "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
-        "backpropagation's",
-        choices=deconvnet.RULES,
     )
     data: DataConfig = DataConfig(split="train")
     units: UnitConfig = UnitConfig(maps=("6",))
@@ -138,8 +131,7 @@ def _gather(
         if last is not None:
             loaded = model.from_run(config.workdir, step, rule=config.rule)
         best = topk_pass.scan(
-            loaded.net,
-            loaded.params,
+            loaded,
             data,
             layers,
             k=1,
@@ -186,15 +178,8 @@ def _project(
     """Projections of the channels' winners now, and of the last epoch's winners now."""
     both = jax.tree.map(lambda now, end: np.concatenate([now, end], 1), best, last)
     # What the last epoch's winners excite now is not in `last`.
-    patches, projections = projection.project(
-        loaded.net,
-        loaded.params,
-        data,
-        both,
-        layer=layer,
-        channels=channels,
-        rule=loaded.rule,
-        own_values=True,
+    patches, projections = loaded.project(
+        data, both, layer=layer, channels=channels, own_values=True
     )
     return {
         **{name: part[channels, 0] for name, part in best._asdict().items()},

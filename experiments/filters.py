@@ -20,15 +20,15 @@ import numpy as np
 
 from experiments.common import comparison, dataset, output, topk_pass, unit_choice
 from experiments.common.comparison import ComparisonConfig
+from experiments.common.config import ExperimentConfig
 from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.model import LoadedModel
 from experiments.common.unit_choice import UnitConfig
 from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import feature_pages, filter_comparison, raster, text
 from zf_jax.layers import Conv
-from zf_jax.probes import filters, projection
+from zf_jax.probes import filters
 from zf_jax.probes.topk import TopK
 from zf_jax.training.recipe import PAPER
 
@@ -38,15 +38,12 @@ _BANDS = ("above 8", "8 to 4", "below 4")
 
 
 @dataclasses.dataclass(frozen=True)
-class FiltersConfig:
+class FiltersConfig(ExperimentConfig):
     """Which two nets, and the images that tell what their layers make."""
 
-    model: ModelConfig = ModelConfig()
     comparison: ComparisonConfig = ComparisonConfig()
-    data: DataConfig = DataConfig()
     # Unset: the second layer of each net, whatever it is called.
     units: UnitConfig = UnitConfig(layers=())
-    output: OutputConfig = OutputConfig()
 
 
 def main(config: FiltersConfig) -> list[pathlib.Path]:
@@ -134,8 +131,7 @@ def _scan(
     """The strongest images of the first layer and of the chosen ones."""
     first = loaded.net.layers[0].name
     return topk_pass.scan(
-        loaded.net,
-        loaded.params,
+        loaded,
         data,
         list(dict.fromkeys([first, *layers])),
         k=min(_K, len(data)),
@@ -170,15 +166,7 @@ def _projections(
     if not len(channels):
         print(f"{name}, {layer}: none of the maps is ever active, so it has no picture")
         return []
-    patches, projections = projection.project(
-        loaded.net,
-        loaded.params,
-        data,
-        best,
-        layer=layer,
-        channels=channels,
-        rule=loaded.rule,
-    )
+    patches, projections = loaded.project(data, best, layer=layer, channels=channels)
     picture = feature_pages.draw(
         raster.denormalize(patches, loaded.net.input),
         projections,

@@ -11,6 +11,7 @@ from zf_jax import cli, convnet, deconvnet, spec
 from zf_jax.data import crops
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
+from zf_jax.probes import projection
 from zf_jax.training import checkpoint
 
 # Means of ImageNet's pixels, RGB in 0..255, and factors after they are taken off.
@@ -22,7 +23,19 @@ _PRESETS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class RuleConfig:
+    """How a net is projected."""
+
+    rule: deconvnet.Rule = cli.field(
+        "deconvnet",
+        "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
+        "backpropagation's",
+        choices=deconvnet.RULES,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(RuleConfig):
     """Which net, and how it sees images."""
 
     checkpoint: pathlib.Path | None = cli.field(
@@ -59,12 +72,6 @@ class ModelConfig:
         "the middle of them, one without sees all. Of an ONNX file whose input size is "
         "open, the size of its input",
         minimum=8,
-    )
-    rule: deconvnet.Rule = cli.field(
-        "deconvnet",
-        "for the ReLU in the backward pass: the paper's, the gradient's, or guided "
-        "backpropagation's",
-        choices=deconvnet.RULES,
     )
 
 
@@ -108,6 +115,20 @@ class LoadedModel(NamedTuple):
     def class_names(self, layer: str) -> tuple[str, ...]:
         """Names of the layer's channels, where they are classes; else empty."""
         return self.labels if layer == self.net.layers[-1].name else ()
+
+    def upto(self, layer: str) -> "LoadedModel":
+        """The net without what follows the layer."""
+        return self._replace(net=self.net.upto(layer))
+
+    def apply(self, images: jax.Array) -> tuple[jax.Array, convnet.Trace]:
+        """The logits and the trace of images as `prepare` makes them."""
+        return convnet.ConvNet(self.net).apply({"params": self.params}, images)
+
+    def project(self, images, best, **options) -> tuple[np.ndarray, np.ndarray]:
+        """Patches and projections by the net's rule, as `projection.project` does."""
+        return projection.project(
+            self.net, self.params, images, best, rule=self.rule, **options
+        )
 
     def probabilities(self, logits: jax.Array) -> jax.Array:
         """Logits [N, K] to probabilities.

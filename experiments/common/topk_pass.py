@@ -11,6 +11,7 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from experiments.common.model import LoadedModel
 from zf_jax import cli, convnet, io, spec
 from zf_jax.probes import padded_images, topk
 
@@ -34,8 +35,7 @@ class Images(Protocol):
 
 
 def scan(
-    net: spec.Spec,
-    params: dict,
+    loaded: LoadedModel,
     data: Images,
     layers: Sequence[str],
     *,
@@ -46,8 +46,7 @@ def scan(
     """The k strongest images of every channel of the layers, under a progress bar.
 
     Args:
-      net: the net.
-      params: its parameters.
+      loaded: the net.
       data: the images.
       layers: their names.
       k: how many.
@@ -55,15 +54,15 @@ def scan(
         the same net and images.
       desc: for the progress bar.
     """
-    key = fingerprint(net, params, data.key, tuple(layers), k)
+    key = fingerprint(loaded, data.key, tuple(layers), k)
     start, saved = _restore(path, key), time.monotonic()
     seen = start.seen if start else 0
     if seen == len(data):
         return start.best
     batches = data.batches(start=seen)
     if data.sizes_differ:
-        batches = (padded_images.pad(net, batch) for batch in batches)
-    maps_fn, state = _maps_fn(net, params, layers), None
+        batches = (padded_images.pad(loaded.net, batch) for batch in batches)
+    maps_fn, state = _maps_fn(loaded, layers), None
     states = topk.scan_states(
         maps_fn, batches, k=k, start=start, batch_size=data.batch_size
     )
@@ -82,31 +81,24 @@ def scan(
     return jax.device_get(state.best)
 
 
-def _maps_fn(net: spec.Spec, params: dict, layers: Sequence[str]):
+def _maps_fn(loaded: LoadedModel, layers: Sequence[str]):
     """Pixels, and their sizes where they were padded, to the layers' maps."""
-    network = convnet.ConvNet(net)
 
     def maps_fn(pixels, sizes=None):
-        prepared = convnet.prepare(pixels, net.input)
+        prepared = convnet.prepare(pixels, loaded.net.input)
         if sizes is None:
-            maps = network.apply({"params": params}, prepared)[1].maps
+            maps = loaded.apply(prepared)[1].maps
         else:
-            maps = padded_images.maps(net, params, prepared, sizes)
+            maps = padded_images.maps(loaded.net, loaded.params, prepared, sizes)
         return {layer: maps[layer] for layer in layers}
 
     return maps_fn
 
 
-def fingerprint(net: spec.Spec, params: dict, *given) -> str:
-    """A digest of a net, its weights and whatever else a computed file depends on.
-
-    Args:
-      net: the net.
-      params: its parameters.
-      *given: the rest, told apart by its `repr`.
-    """
-    sha = hashlib.sha256(spec.to_json(net).encode())
-    for leaf in jax.tree.leaves(params):
+def fingerprint(loaded: LoadedModel, *given) -> str:
+    """A digest of a net, its weights and whatever else a computed file depends on."""
+    sha = hashlib.sha256(spec.to_json(loaded.net).encode())
+    for leaf in jax.tree.leaves(loaded.params):
         sha.update(np.asarray(leaf))
     sha.update(repr(given).encode())
     return sha.hexdigest()

@@ -20,12 +20,11 @@ import jax
 import numpy as np
 
 from experiments.common import model, output, paper
-from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.config import ExperimentConfig
+from experiments.common.model import LoadedModel
 from experiments.correspondence import part_boxes
 from experiments.correspondence.part_boxes import PartConfig
-from zf_jax import cli, convnet, io, spec
+from zf_jax import cli, io, spec
 from zf_jax.figures import correspondence as figure
 from zf_jax.figures import raster
 from zf_jax.layers import Conv, Dense
@@ -36,13 +35,10 @@ _IMAGES_SHOWN, _RANDOM_SHOWN = 5, 3
 
 
 @dataclasses.dataclass(frozen=True)
-class CorrespondenceConfig:
+class CorrespondenceConfig(ExperimentConfig):
     """A net, its layers, images, and what is covered in them."""
 
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
     parts: PartConfig = PartConfig()
-    output: OutputConfig = OutputConfig()
     layers: tuple[str, ...] = cli.field(
         (), "their outputs; the last filtering and the last hidden one if unset"
     )
@@ -109,10 +105,9 @@ def _signs(
     batch_size: int,
 ) -> dict[str, np.ndarray]:
     """Signs of change under each box, [N, B, D] of -1, 0 and 1, by layer."""
-    network = convnet.ConvNet(loaded.net)
 
     def model_fn(pixels: jax.Array) -> dict[str, jax.Array]:
-        _, trace = network.apply({"params": loaded.params}, pixels)
+        _, trace = loaded.apply(pixels)
         return {layer: trace.outputs[layer] for layer in layers}
 
     changes = correspondence.changes(model_fn, images, boxes, batch_size=batch_size)

@@ -104,7 +104,9 @@ def _ranks(nets: list[ensemble.Member]) -> np.ndarray:
     labels, *streams = _streams([net.data for net in nets])
     probabilities = [
         batched.over(
-            topk_error.make_probabilities(_make_logits(net.loaded)),
+            topk_error.make_probabilities(
+                _make_logits(net.loaded), activation=net.loaded.probabilities
+            ),
             (batch.images for batch in stream),
         )
         for net, stream in zip(nets, streams, strict=True)
@@ -139,11 +141,8 @@ def _streams(images: list[dataset.Dataset]) -> list[Iterator[batches.Batch]]:
 
 
 def _make_logits(loaded: LoadedModel):
-    network = convnet.ConvNet(loaded.net)
-
     def logits(pixels: jax.Array) -> jax.Array:
-        prepared = convnet.prepare(pixels, loaded.net.input)
-        return network.apply({"params": loaded.params}, prepared)[0]
+        return loaded.apply(convnet.prepare(pixels, loaded.net.input))[0]
 
     return logits
 

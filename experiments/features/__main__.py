@@ -19,9 +19,8 @@ import pathlib
 import numpy as np
 
 from experiments.common import dataset, model, output, topk_pass, unit_choice
-from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.config import ExperimentConfig
+from experiments.common.model import LoadedModel
 from experiments.common.unit_choice import UnitConfig
 from experiments.features import controls, pages
 from experiments.features.controls import ControlConfig
@@ -39,31 +38,27 @@ _FILES = ("contact", "filters", "controls", "pass")
 
 
 @dataclasses.dataclass(frozen=True)
-class FeaturesConfig:
+class FeaturesConfig(ExperimentConfig):
     """Which units of which net, and the images to look for."""
 
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
     units: UnitConfig = UnitConfig()
     controls: ControlConfig = ControlConfig()
-    output: OutputConfig = OutputConfig()
     k: int = cli.field(9, "images a map", minimum=1)
 
 
 def main(config: FeaturesConfig) -> list[pathlib.Path]:
     """Finds the top-k in one pass for all layers, then draws layer by layer."""
     loaded = model.load(config.model)
-    net, params = loaded.net, loaded.params
-    layers = unit_choice.layers(config.units, net)
+    layers = unit_choice.layers(config.units, loaded.net)
     control_names = controls.names(config.controls)
     data = dataset.open_images(config.data, loaded)
     out = output.folder(config.output, loaded.run, "features")
     k, path = min(config.k, len(data)), out / "pass.npz"
-    best = topk_pass.scan(net, params, data, layers, k=k, path=path)
+    best = topk_pass.scan(loaded, data, layers, k=k, path=path)
     units = _units(config.units, loaded, layers, best)
     projector = projection.Projector(
-        net,
-        params,
+        loaded.net,
+        loaded.params,
         data,
         best,
         {layer: each.channels for layer, each in units.items()},

@@ -13,7 +13,7 @@ from zf_jax import cli
 from zf_jax.errors import BadInput
 from zf_jax.figures import control_sheet, raster
 from zf_jax.layers import Pool
-from zf_jax.probes import controls, projection, similarity
+from zf_jax.probes import controls, similarity
 from zf_jax.probes.topk import TopK
 
 _NAMES = ("random_weights", "wrong_unit", "centre_switches", "random_switches")
@@ -63,14 +63,11 @@ def draw(
     """
     loaded, layer = units.loaded, units.layer
     project = functools.partial(
-        projection.project,
-        loaded.net,
-        loaded.params,
+        loaded.project,
         data,
         TopK(*(part[:, :1] for part in units.best)),
         layer=layer,
         channels=units.channels,
-        rule=loaded.rule,
     )
     patches, true = (part[:, 0] for part in project())
     columns, similarities = {f"projection\n({loaded.rule})": true}, {}

@@ -18,13 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import dataset, image_choice, model, output
-from experiments.common.dataset import DataConfig
+from experiments.common.config import ExperimentConfig
 from experiments.common.image_choice import ChosenImage, ImageConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.model import LoadedModel
 from experiments.invariance import warp_grid
 from experiments.invariance.warp_grid import WarpConfig, WarpGrid
-from zf_jax import cli, convnet, io
+from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import invariance as figure
 from zf_jax.figures import raster
@@ -32,14 +31,11 @@ from zf_jax.probes import invariance, warps
 
 
 @dataclasses.dataclass(frozen=True)
-class InvarianceConfig:
+class InvarianceConfig(ExperimentConfig):
     """A net, two of its layers, images, and what they are put through."""
 
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
     choice: ImageConfig = ImageConfig()
     warps: WarpConfig = WarpConfig()
-    output: OutputConfig = OutputConfig()
     layers: tuple[str, ...] = cli.field(
         (), "two; the first and the last before the classes if unset"
     )
@@ -137,11 +133,10 @@ def _measure(
 
 def _make_model_fn(loaded: LoadedModel, layers: list[str]):
     """Images to the layers' outputs, and to probabilities where there are classes."""
-    net = loaded.net if loaded.labels else loaded.net.upto(layers[-1])
-    network = convnet.ConvNet(net)
+    needed = loaded if loaded.labels else loaded.upto(layers[-1])
 
     def model_fn(images):
-        logits, trace = network.apply({"params": loaded.params}, images)
+        logits, trace = needed.apply(images)
         features = {layer: trace.outputs[layer] for layer in layers}
         return features, loaded.probabilities(logits) if loaded.labels else None
 

@@ -139,11 +139,11 @@ def _open(
 
 def _model_functions(loaded: LoadedModel, layer: str) -> tuple[Callable, Callable]:
     """What is computed at every position; and the layer's maps alone."""
-    net = loaded.net if loaded.labels else loaded.net.upto(layer)
-    network, trunk = convnet.ConvNet(net), convnet.ConvNet(loaded.net.upto(layer))
+    trunk = loaded.upto(layer)
+    needed = loaded if loaded.labels else trunk
 
     def outputs_fn(images):
-        logits, trace = network.apply({"params": loaded.params}, images)
+        logits, trace = needed.apply(images)
         outputs = {"activity": trace.maps[layer].sum(axis=(1, 2))}
         if loaded.labels:
             probability = loaded.probabilities(logits)
@@ -157,8 +157,7 @@ def _model_functions(loaded: LoadedModel, layer: str) -> tuple[Callable, Callabl
         return outputs
 
     def maps_fn(images):
-        _, trace = trunk.apply({"params": loaded.params}, images)
-        return {layer: trace.maps[layer]}
+        return {layer: trunk.apply(images)[1].maps[layer]}
 
     return outputs_fn, maps_fn
 

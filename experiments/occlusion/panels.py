@@ -1,6 +1,5 @@
 """The picture and the numbers of one image."""
 
-import functools
 import pathlib
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from experiments.common.model import LoadedModel
 from zf_jax import io
 from zf_jax.figures import occlusion_panels, raster
 from zf_jax.figures.occlusion_panels import ClassMaps, OcclusionMaps
-from zf_jax.probes import projection
 from zf_jax.probes.topk import TopK
 
 
@@ -66,17 +64,10 @@ class Neighbours:
         count: int,
     ):
         """Passes over the images; `path` keeps the pass."""
-        self._project = functools.partial(
-            projection.project,
-            loaded.net,
-            loaded.params,
-            layer=layer,
-            rule=loaded.rule,
-        )
+        self._loaded, self._layer = loaded, layer
         self._data, self._count = data, count
         self._best = topk_pass.scan(
-            loaded.net,
-            loaded.params,
+            loaded,
             data,
             [layer],
             # One to spare: an image is not shown beside itself.
@@ -87,7 +78,9 @@ class Neighbours:
 
     def projections(self, channel: int, chosen: ChosenImage) -> np.ndarray:
         """[K, h, w, C]: projections of a channel, from images other than `chosen`."""
-        found = self._project(self._data, self._best, channels=[channel])[1][0]
+        _, (found,) = self._loaded.project(
+            self._data, self._best, layer=self._layer, channels=[channel]
+        )
         # Of few images, the channel may be silent in some.
         keep = np.asarray(self._best.values[channel]) > 0
         if chosen.source is self._data:
@@ -134,17 +127,9 @@ def draw(
 
 def _project(loaded: LoadedModel, layer: str, swept: Swept, channel: int) -> np.ndarray:
     """[1, h, w, C]: the projection of a channel from the image itself."""
-    _, projections = projection.project(
-        loaded.net,
-        loaded.params,
-        [swept.chosen.image],
-        swept.best,
-        layer=layer,
-        channels=[channel],
-        rule=loaded.rule,
-        batch_size=1,
-    )
-    return projections[0]
+    images = [swept.chosen.image]
+    unit = {"layer": layer, "channels": [channel]}
+    return loaded.project(images, swept.best, **unit, batch_size=1)[1][0]
 
 
 def _covered(image: np.ndarray, square: Square) -> np.ndarray:

@@ -19,23 +19,19 @@ import jax
 import numpy as np
 
 from experiments.common import dataset, model, output
-from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.config import ExperimentConfig
+from experiments.common.model import LoadedModel
 from experiments.scores import maps
-from zf_jax import cli, convnet, io
+from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import raster, saliency_comparison
 from zf_jax.probes import saliency
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoresConfig:
+class ScoresConfig(ExperimentConfig):
     """A net, images with annotations, and how maps are made and scored."""
 
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    output: OutputConfig = OutputConfig()
     count: int = cli.field(100, "images, the first ones", minimum=2)
     side: int | None = cli.field(
         None, "of the occluder, pixels; a fifth of the image if unset", minimum=1
@@ -90,7 +86,11 @@ def _score_groups(
     config: ScoresConfig, loaded: LoadedModel, data: dataset.Dataset
 ) -> tuple[dict[str, dict[str, np.ndarray]], saliency_comparison.SaliencyMaps]:
     """The scores of all images by map and score, and what is drawn of the first."""
-    model_fn, rng = _make_model_fn(loaded), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
+
+    def model_fn(pixels: jax.Array) -> jax.Array:
+        return loaded.probabilities(loaded.apply(pixels)[0])
+
     height, width = loaded.crop_size
     side = config.side or max(1, min(height, width) // 5)
     occluder = {"side": side, "stride": config.stride or max(1, side // 4)}
@@ -122,16 +122,6 @@ def _score_groups(
         for name in groups[0]
     }
     return scores, shown
-
-
-def _make_model_fn(loaded: LoadedModel):
-    network = convnet.ConvNet(loaded.net)
-
-    def model_fn(pixels: jax.Array) -> jax.Array:
-        logits, _ = network.apply({"params": loaded.params}, pixels)
-        return loaded.probabilities(logits)
-
-    return model_fn
 
 
 def _shown(

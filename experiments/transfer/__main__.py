@@ -20,9 +20,8 @@ import pathlib
 import numpy as np
 
 from experiments.common import dataset, model, output
-from experiments.common.dataset import DataConfig
-from experiments.common.model import LoadedModel, ModelConfig
-from experiments.common.output import OutputConfig
+from experiments.common.config import ExperimentConfig
+from experiments.common.model import LoadedModel
 from experiments.transfer import features, from_scratch, report
 from zf_jax import cli
 from zf_jax.data import sources
@@ -31,12 +30,9 @@ from zf_jax.probes import transfer
 
 
 @dataclasses.dataclass(frozen=True)
-class TransferConfig:
+class TransferConfig(ExperimentConfig):
     """A net, its layers, images, and how many of them are learned from."""
 
-    model: ModelConfig = ModelConfig()
-    data: DataConfig = DataConfig()
-    output: OutputConfig = OutputConfig()
     layers: tuple[str, ...] = cli.field(
         ("all",), "layer1,layer2,... or all but the last"
     )

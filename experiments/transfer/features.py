@@ -40,7 +40,7 @@ def compute(
     _check_memory(sizes)
     paths = {}
     for layer in layers:
-        key = topk_pass.fingerprint(loaded.net, loaded.params, data.key, layer)
+        key = topk_pass.fingerprint(loaded, data.key, layer)
         paths[layer] = folder / f"{layer}-{key[:_DIGITS]}.npy"
     kept = {layer: _read(paths[layer], sizes[layer]) for layer in layers}
     missing = [layer for layer in layers if kept[layer] is None]
@@ -71,13 +71,10 @@ def _fill(
     files: dict[str, tuple[pathlib.Path, tuple[int, int]]],
 ) -> None:
     """One pass for all layers; the files appear when it is through."""
-    net = loaded.net.upto(max(files, key=loaded.net.index))
-    params = {layer.name: loaded.params[layer.name] for layer in net.layers}
-    network = convnet.ConvNet(net)
+    needed = loaded.upto(max(files, key=loaded.net.index))
 
     def features(pixels):
-        prepared = convnet.prepare(pixels, net.input)
-        outputs = network.apply({"params": params}, prepared)[1].outputs
+        outputs = needed.apply(convnet.prepare(pixels, loaded.net.input))[1].outputs
         return {layer: outputs[layer].reshape(len(pixels), -1) for layer in files}
 
     with contextlib.ExitStack() as stack:

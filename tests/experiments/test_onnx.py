@@ -7,7 +7,8 @@ from PIL import Image
 
 from tests.experiments.commands import assert_one_line, assert_png, command, numbers_in
 from tests.pretrained import graphs
-from zf_jax.figures import feature_pages
+from zf_jax.data import sources
+from zf_jax.figures import feature_pages, saliency_comparison
 
 RNG = np.random.default_rng(5)
 CLASSES = [f"animal {i}" for i in range(10)]
@@ -35,15 +36,16 @@ def dense(shape, units, channels=3):
 def here(tmp_path_factory):
     """A folder with ONNX files, names.txt, and images of several sizes in two folders.
 
-    trunk.onnx takes any size, dense.onnx and single.onnx (of one logit) 32 x 32,
-    open.onnx too, without saying so, grey.onnx 32 x 32 of one channel. One image file
-    is broken.
+    trunk.onnx takes any size, the others 32 x 32, which open.onnx does not say;
+    single.onnx has one logit, sigmoid.onnx independent classes. One image file is
+    broken.
     """
     folder = tmp_path_factory.mktemp("here")
     for name, chain in (
         ("trunk", trunk(("n", 3, "h", "w"))),
         ("dense", dense(("n", 3, 32, 32), 10).add("Softmax")),
         ("single", dense(("n", 3, 32, 32), 1)),
+        ("sigmoid", dense(("n", 3, 32, 32), 10).add("Sigmoid")),
         ("open", dense(("n", 3, "h", "w"), 10)),
         ("grey", dense(("n", 1, 32, 32), 10, channels=1)),
         ("four", trunk(("n", 4, 32, 32), channels=4)),
@@ -191,6 +193,42 @@ def test_occlusion_of_a_single_logit(here, tmp_path):
     np.testing.assert_allclose(read["clean_probability"], want, rtol=1e-4)
     np.testing.assert_array_equal(read["top"], read["probability"][..., 0] > 0.5)
     assert read["label"] == 0
+
+
+def test_probabilities_of_independent_classes(
+    here, creatures_dir, tmp_path, monkeypatch
+):
+    given = f"--onnx={here / 'sigmoid.onnx'}", "--preset=unit", f"--out={tmp_path}"
+    images = f"--images={here / 'holiday' / 'square.png'}", "--background_images=0"
+    ran = command("experiments.invariance", *given, *images, "--steps=4")
+    assert ran.code == 0, ran.err
+    found = numbers_in(tmp_path / "invariance.npz")
+    pixels = np.asarray(Image.open(here / "holiday" / "square.png"), np.float32) / 255
+    want = sigmoids(here, pixels[None])[0, found["labels"][0]]
+    # The middle of the translations moves nothing.
+    assert found["translation"][2] == 0
+    assert found["probability"][0, 2] == pytest.approx(want, rel=1e-4)
+
+    curves = {}
+    monkeypatch.setattr(
+        saliency_comparison,
+        "draw",
+        lambda _, found, *, path, **__: curves.update(found) or path,
+    )
+    data = "--dataset=creatures/64", f"--data_dir={creatures_dir}", "--size=64"
+    few = "--count=2", "--steps=2", "--side=16", "--stride=16"
+    ran = command("experiments.scores", *given, *data, *few)
+    assert ran.code == 0, ran.err
+    source = sources.open_split("creatures/64", "validation", data_dir=creatures_dir)
+    # The middle of the image, of which nothing is deleted yet.
+    pixels = [source.examples[i]["image"][16:48, 16:48] for i in (0, 1)]
+    want = sigmoids(here, np.float32(pixels) / 255).max(axis=1).mean()
+    assert curves["deletion"]["occlusion"][0] == pytest.approx(want, rel=1e-4)
+
+
+def sigmoids(here, pixels):
+    model = onnx.load(here / "sigmoid.onnx")
+    return graphs.onnxruntime_of(model, pixels.transpose(0, 3, 1, 2))
 
 
 def test_size_tells_what_the_file_leaves_open(here, tmp_path):

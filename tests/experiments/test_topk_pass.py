@@ -1,13 +1,12 @@
 """A pass over images that is kept, gone on from, and not taken for another's."""
 
 import itertools
-import types
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.common import topk_pass
+from experiments.common import model, topk_pass
 from zf_jax import convnet
 from zf_jax.probes import topk
 
@@ -40,14 +39,14 @@ class Images:
 
 @pytest.fixture(scope="module")
 def loaded(toy):
-    model = convnet.ConvNet(toy.net, kernel_init=jax.nn.initializers.he_normal())
+    network = convnet.ConvNet(toy.net, kernel_init=jax.nn.initializers.he_normal())
     images = np.zeros((1, *toy.net.input.size, 3), np.float32)
-    params = model.init(jax.random.key(0), images)["params"]
-    return types.SimpleNamespace(net=toy.net, params=params)
+    params = network.init(jax.random.key(0), images)["params"]
+    return model.LoadedModel(toy.net, params, (), 0, None)
 
 
 def run(loaded, data, path, layers=("layer1", "layer3"), k=3):
-    return topk_pass.scan(loaded.net, loaded.params, data, layers, k=k, path=path)
+    return topk_pass.scan(loaded, data, layers, k=k, path=path)
 
 
 def assert_same(one, other):
@@ -64,9 +63,8 @@ def wanted(loaded, tmp_path_factory):
 
 def test_is_what_the_gallery_gives(loaded, wanted):
     def read_maps(pixels):
-        prepared = convnet.prepare(pixels, loaded.net.input)
-        maps = convnet.ConvNet(loaded.net).apply({"params": loaded.params}, prepared)
-        return {layer: maps[1].maps[layer] for layer in ("layer1", "layer3")}
+        _, trace = loaded.apply(convnet.prepare(pixels, loaded.net.input))
+        return {layer: trace.maps[layer] for layer in ("layer1", "layer3")}
 
     data = Images(loaded.net)
     assert_same(wanted, topk.scan(read_maps, data.batches(), k=3))
@@ -110,14 +108,13 @@ def test_another_pass_starts_over(loaded, tmp_path):
     path = tmp_path / "pass.npz"
     run(loaded, Images(loaded.net), path)
     changed = jax.tree.map(lambda leaf: leaf * 2, loaded.params)
-    others = [
-        ({}, {"k": 2}),
-        ({}, {"layers": ("layer1",)}),
-        ({"params": changed}, {}),
-    ]
-    for of_net, of_run in others:
+    for net, more in (
+        (loaded, {"k": 2}),
+        (loaded, {"layers": ("layer1",)}),
+        (loaded._replace(params=changed), {}),
+    ):
         data = Images(loaded.net)
-        run(types.SimpleNamespace(**vars(loaded) | of_net), data, path, **of_run)
+        run(net, data, path, **more)
         assert data.seen[0] == 0
     data = Images(loaded.net)
     data.key = "other images"

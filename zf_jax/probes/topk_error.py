@@ -1,5 +1,7 @@
 """Top-1 and top-5 errors, averaged over crops and nets (Table 2)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,22 +10,27 @@ from jax import lax
 from zf_jax.probes import model_functions
 
 
-def make_probabilities(logits_fn: model_functions.ModelFn) -> model_functions.ModelFn:
+def make_probabilities(
+    logits_fn: model_functions.ModelFn,
+    activation: Callable[[jax.Array], jax.Array] = jax.nn.softmax,
+) -> model_functions.ModelFn:
     """Makes a function that gives the classes' probabilities in every crop.
 
     Crops are computed one after the other, so that they need no more memory than one.
 
     Args:
       logits_fn: any JAX function of images [N, H, W, C] to logits [N, L].
+      activation: logits [N, L] float32 to probabilities; the sigmoid for a net of
+        independent classes.
 
     Returns:
       A function of crops [N, V, H, W, C], V of each image, to probabilities
-      [N, V, L] float32 that sum to 1 over the classes; for `batched.over`.
+      [N, V, L] float32; for `batched.over`.
     """
 
     def probabilities(crops: jax.Array) -> jax.Array:
         def of_crop(images):
-            return jax.nn.softmax(logits_fn(images).astype(jnp.float32))
+            return activation(logits_fn(images).astype(jnp.float32))
 
         return jnp.moveaxis(lax.map(of_crop, jnp.moveaxis(crops, 1, 0)), 0, 1)
 
