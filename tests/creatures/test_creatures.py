@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from zf_jax.creatures import builder, noise, render, scenes, shapes, strokes
 
@@ -146,14 +145,6 @@ def test_large_pictures_show_the_same_scene():
         assert np.abs(share - small.mask / 255).mean() < 0.03
 
 
-def test_224_shows_the_same_scene():
-    small, large = (scenes.draw(0, "train", 4, size) for size in (64, 224))
-    shrunk = Image.fromarray(large.image).resize((64, 64), Image.Resampling.BOX)
-    # 224 is no multiple of 64: box weights blur a little more than for 256.
-    assert np.abs(np.asarray(shrunk, float) - small.image).mean() / 255 < 0.02
-    assert small.parts == large.parts
-
-
 @pytest.mark.slow
 def test_colour_tells_nothing(sample):
     images, masks, labels = sample
@@ -274,13 +265,3 @@ def test_round_trip_through_tfds(tmp_path):
     source = made.as_data_source(split="train")
     forward, backward = source[7], [source[i] for i in (30, 7)][1]
     np.testing.assert_array_equal(forward["image"], backward["image"])
-
-
-def test_configurations():
-    sizes = {config.name: config for config in builder.Creatures.BUILDER_CONFIGS}
-    assert {name: config.size for name, config in sizes.items()} == {
-        "64": 64,
-        "224": 224,
-    }
-    for config in sizes.values():
-        assert (config.train, config.validation) == (12_000, 2_000)

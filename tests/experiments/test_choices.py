@@ -57,6 +57,7 @@ def test_channels(loaded):
     assert chosen("5", "") == [5]
     assert chosen("5", "0") == [5, 0]
     assert chosen("all") == [0, 1, 2, 3, 4, 5]
+    assert chosen("all", order="strength") == [0, 4, 2, 5, 1, 3]
     # Above a twentieth of the strongest, 0.2: all four, or some of them.
     assert chosen("9") == [0, 2, 4, 5]
     assert set(chosen("2")) < {0, 2, 4, 5}

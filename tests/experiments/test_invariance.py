@@ -107,8 +107,7 @@ def test_files_and_the_data_set_behind(run, files_folder, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("others", [[], ["a.png"]])
-def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch, others):
+def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch):
     # An image of the mean colour, and a layer without bias.
     load = checkpoint.load
 
@@ -121,16 +120,13 @@ def test_an_image_without_features(run, files_folder, tmp_path, monkeypatch, oth
     monkeypatch.setattr(checkpoint, "load", without_bias)
     pixels = np.full((40, 40, 3), SMALL.input.mean, np.uint8)
     Image.fromarray(pixels).save(files_folder / "grey.png")
-    files = ",".join(str(files_folder / each) for each in ["grey.png", *others])
-    given = f"--images={files}", "--background_images=0", f"--out={tmp_path}"
-    ran = invariance(run, *given, "--steps=4")
+    given = f"--images={files_folder / 'grey.png'}", f"--out={tmp_path}"
+    ran = invariance(run, *given, "--background_images=0", "--steps=4")
     assert ran.code == 0, ran.err
     found = numbers_in(tmp_path / "invariance.npz")
-    assert (found["norm_layer1"] == 0).tolist() == [True, *[False] * len(others)]
+    assert found["norm_layer1"] == 0
     assert "nan" not in ran.out
-    layer1 = [line for line in ran.out.splitlines() if "layer1:" in line]
-    assert len(layer1) == 3
-    assert all("0%, 0%" in line for line in layer1) == (not others)
+    assert ran.out.count("layer1: 0%, 0%") == 3
 
 
 def test_a_net_without_classes(run, files_folder, tmp_path, monkeypatch):

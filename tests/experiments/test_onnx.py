@@ -100,7 +100,7 @@ def pictures(ran):
 
 
 def test_features_of_a_trunk(here, tmp_path):
-    ran = features(here, tmp_path, "--size=40")
+    ran = features(here, tmp_path, "--size=40", "--upto=conv2")
     assert ran.code == 0, ran.err
     assert pictures(ran) == ["filters.png", "conv1.png", "conv2.png", "contact.png"]
     for path in ran.written:
@@ -110,29 +110,6 @@ def test_features_of_a_trunk(here, tmp_path):
     assert "skipped image" in ran.err
     assert "broken.jpg" in ran.err
     assert "1 of 4 files could not be read" in ran.out
-
-
-def test_features_of_patterns_and_files(here, tmp_path, monkeypatch):
-    titles = []
-    monkeypatch.setattr(
-        feature_pages,
-        "draw",
-        lambda *_, title, path, **__: titles.append(title) or path,
-    )
-    given = ("--size=32", "--layers=conv1")
-    ran = features(here, tmp_path, *given, images="holiday/*.png")
-    assert ran.code == 0, ran.err
-    assert titles == [
-        "trunk, conv1: projections (deconvnet) and patches of the 2 strongest of 2 "
-        "image files"
-    ]
-
-
-def test_upto_cuts_the_net(here, tmp_path):
-    given = ("--size=32", "--upto=conv1")
-    ran = features(here, tmp_path, *given, net="dense", images="holiday/square.png")
-    assert ran.code == 0, ran.err
-    assert pictures(ran) == ["filters.png", "conv1.png", "contact.png"]
 
 
 def test_features_of_classes(here, tmp_path, monkeypatch):
@@ -304,11 +281,3 @@ def test_refuses_files_without_what_they_take(here, tmp_path):
         "--preset=unit",
     )
     assert_one_line(ran, "--images or --dataset")
-
-
-def test_a_square_larger_than_an_image(here, tmp_path):
-    given = ("--side=60", "--size=32", "--neighbour_images=0")
-    ran = occlusion(here, tmp_path / "out", *given)
-    assert ran.code == 2
-    assert "side (60, 60)" in ran.err
-    assert "Traceback" not in ran.err

@@ -60,12 +60,3 @@ def test_what_is_drawn(tmp_path, kept):
     below = [each.get_text() for each in first.get_xticklabels()]
     assert below == ["0.25", "0.50", "1.00"]
     assert {each.get_text() for each in second.get_xticklabels()} == {""}
-
-
-def test_rows_from():
-    whole = block(5)
-    some = whole.rows_from(3, 4)
-    assert list(some.rows) == ["map 3", "map 4"]
-    np.testing.assert_array_equal(some.projections, whole.projections[3:])
-    np.testing.assert_array_equal(some.images, whole.images[3:])
-    assert some.cosines is whole.cosines

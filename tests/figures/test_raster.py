@@ -80,11 +80,6 @@ def test_grid(count, columns, shape):
     assert (rest == 1).all()
 
 
-def test_grid_gaps_grow_with_the_pictures():
-    # 48 // 24 = 2 pixels.
-    assert raster.grid(np.zeros((4, 48, 48, 3))).shape == (98, 98, 3)
-
-
 def test_grey_images_become_pictures_of_three_channels():
     given = Input(2, mean=(0.0,), scale=1 / 255)
     picture = raster.denormalize(np.full((1, 2, 2, 1), 0.25), given)

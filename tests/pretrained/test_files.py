@@ -54,12 +54,6 @@ def test_cut_short(tmp_path):
         assert "ONNX file" in refused(path)
 
 
-def test_a_text_of_onnx_itself(tmp_path):
-    path = tmp_path / "net.onnx"
-    path.write_text(onnx.printer.to_text(graphs.trunk().model()))
-    assert "not a whole ONNX file" in refused(path)
-
-
 @pytest.fixture
 def external(tmp_path):
     """A file whose weights stand in another one, and that one."""

@@ -70,12 +70,6 @@ def missing():
     return chain
 
 
-def kernel_of_the_image():
-    chain = graphs.trunk()
-    weights = chain.off_path("Sigmoid", "image", name="attention")
-    return chain.add("Mul", weights, name="gate")
-
-
 # The message, and the layer to cut after.
 NOT_SEQUENCES = {
     residual: (
@@ -92,10 +86,6 @@ NOT_SEQUENCES = {
     ring: ("node 'a/Relu' (Relu) is passed twice, the graph is a ring", "b"),
     ring_of_constants: ("at the image, node 'first' (Conv): its input", None),
     missing: ("after a, node 'b/Conv' (Conv): its input 'stored2' is missing", "a"),
-    kernel_of_the_image: (
-        "at the image, the graph branches to 2 nodes (node 'a/Conv' (Conv), node 'att",
-        None,
-    ),
 }
 
 
@@ -111,24 +101,11 @@ KERNEL = np.ones((2, 4, 3, 3), np.float32)
 # A node behind the trunk that no layer can be, and what is said of it.
 NODES = {
     "average": (("AveragePool",), {"kernel_shape": [2, 2]}, "is nothing that a layer"),
-    "global": (("GlobalAveragePool",), {}, "is nothing that a layer here can be"),
     "leaky": (("LeakyRelu",), {"alpha": 0.1}, "is nothing that a layer here can be"),
     "unknown": (("Frobnicate",), {}, "is nothing that opset 17 has"),
     "newline": (("Frob\nnicate\x1b[2J",), {}, "(Frob nicate [2J) is nothing that"),
-    "rounded": (("Cast",), {"to": TensorProto.INT32}, "is nothing that a layer here"),
-    # Names of what reads nodes are no operations.
-    "inner": (("Filter",), {}, "is nothing that opset 17 has"),
     "elsewhere": (("Conv",), {"domain": "com.me"}, "is of com.me, not of ONNX itself"),
-    "dilated": (
-        ("Conv", KERNEL),
-        {"dilations": [2, 2]},
-        "has dilations [2, 2]",
-    ),
-    "dilated pool": (
-        ("MaxPool",),
-        {"kernel_shape": [2, 2], "dilations": [1, 2]},
-        "has dilations [1, 2]",
-    ),
+    "dilated": (("Conv", KERNEL), {"dilations": [2, 2]}, "has dilations [2, 2]"),
     "dense": (
         ("Gemm", np.ones((440, 2), np.float32)),
         {},
@@ -138,11 +115,6 @@ NODES = {
         ("Conv", np.ones((2, 5, 3, 3), np.float32)),
         {},
         "filters 5 channels in 1 groups, and gets 4",
-    ),
-    "groups": (
-        ("Conv", np.ones((4, 4, 3, 3), np.float32)),
-        {"group": 3},
-        "filters 12 channels in 3 groups, and gets 4",
     ),
     "large": (
         ("Conv", np.ones((2, 4, 30, 3), np.float32)),
@@ -167,11 +139,6 @@ NODES = {
         {},
         "has weights of int32, not of a float type",
     ),
-    "texts": (
-        ("Conv", np.full((2, 4, 3, 3), "x")),
-        {},
-        "not of a float type",
-    ),
     "bias": (
         ("Conv", KERNEL, np.ones(3, np.float32)),
         {},
@@ -186,11 +153,6 @@ NODES = {
         ("Conv", KERNEL),
         {"strides": [1, 1, 1]},
         "has strides [1, 1, 1]",
-    ),
-    "stride": (
-        ("Conv", KERNEL),
-        {"strides": 2},
-        "has an attribute 'strides' that opset 17 has not, or of another type",
     ),
     "attribute": (
         ("MaxPool",),
@@ -217,7 +179,6 @@ NODES = {
         {"pads": [2**40] * 4},
         "positions, too many",
     ),
-    "pool of a pool": (("MaxPool",), {"kernel_shape": [17, 17]}, "at most 255 "),
     "auto_pad": (
         ("MaxPool",),
         {"kernel_shape": [2, 2], "auto_pad": "SAME"},
@@ -242,12 +203,6 @@ NODES = {
         "is in training mode",
     ),
     "ratio": (("Dropout", np.float32(np.nan)), {}, "drops no share from 0 to 1"),
-    "ratios": (("Dropout", np.ones(3, np.float32)), {}, "drops no share from 0 to 1"),
-    "a constant of positions": (
-        ("Add", np.ones((1, 4, 11, 10), np.float32)),
-        {},
-        "not with one entry for each of 4 channels",
-    ),
 }
 
 
@@ -314,18 +269,13 @@ def tensor(dims, data=b"", data_type=TensorProto.FLOAT):
     "weights",
     [
         tensor((2, 4, 3, 3), bytes(4 * 71)),
-        tensor((2, 4, 3, 3), bytes(4 * 72 + 2)),
-        tensor((2, 4, 3, 3)),
         tensor((2**20, 2**20, 3, 3), bytes(288)),
         tensor((2**62, 2**62, 2, 2), bytes(288)),
         tensor((-2, -4, 3, 3), bytes(288)),
-        tensor((2, 4, 3, 3), bytes(288), data_type=0),
         tensor((2, 4, 3, 3), bytes(288), data_type=77),
         tensor((2, 4, 3, 3), bytes(36), data_type=TensorProto.INT4),
-        TensorProto(dims=(2, 4, 3, 3), float_data=[1.0] * 71, data_type=1),
     ],
-    ids=["short", "odd", "none", "large", "huge", "negative", "typeless", "unknown"]
-    + ["int4", "floats"],
+    ids=["short", "large", "huge", "negative", "unknown", "int4"],
 )
 def test_weights_that_are_not_there(tmp_path, weights):
     chain = graphs.trunk().add("Conv", weights, name="culprit")
@@ -374,22 +324,3 @@ def test_weights_too_large_for_float32(tmp_path):
     chain.add("Conv", np.full((2, 3, 1, 1), 1e300), name="b")
     message, _ = graphs.refused_model(chain.model(), tmp_path)
     assert message == "b has weights that are no numbers"
-
-
-def test_a_variance_below_nought(tmp_path):
-    chain = Chain().conv(2, 3, (1, 1), name="b")
-    chain.add("BatchNormalization", *-np.ones((4, 2), np.float32))
-    message, _ = graphs.refused_model(chain.model(), tmp_path)
-    assert message == "b has weights that are no numbers"
-
-
-@pytest.mark.parametrize("axis", [2**40, 2, -1])
-def test_an_axis_that_is_none(tmp_path, axis):
-    # Before opset 7 it told where a constant of fewer axes begins.
-    chain = Chain(opset=6).conv(4, 3, (3, 3), name="a")
-    chain.add("Add", chain.weights(4), axis=axis, broadcast=1, name="culprit")
-    message, cut = graphs.refused_model(chain.model(), tmp_path)
-    assert (
-        "node 'culprit' (Add) does arithmetic with a constant of shape (4,)" in message
-    )
-    assert cut == "a"

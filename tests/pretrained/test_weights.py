@@ -5,13 +5,11 @@ References: onnxruntime at run time.
 
 import jax
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.pretrained import graphs
 from tests.pretrained.graphs import Chain, assert_same
-from zf_jax.pretrained import onnx as onnx_import
 
 
 def test_constants_computed_in_the_graph(tmp_path):
@@ -60,28 +58,6 @@ def test_float_types(tmp_path, name, raw):
         chain.add(op, *(tensor for tensor, _ in pairs))
         like.add(op, *(value for _, value in pairs))
     assert_same(tmp_path, chain, like)
-
-
-def test_half_weights_cast_in_the_graph(tmp_path):
-    chain = Chain()
-    half = chain.store(chain.weights(4, 3, 3, 3).astype(np.float16))
-    assert_same(
-        tmp_path, chain.add("Conv", chain.off_path("Cast", half, to=TensorProto.FLOAT))
-    )
-
-
-def test_external_data(tmp_path):
-    chain = Chain().conv(4, 3, (3, 3)).add("Relu")
-    path = tmp_path / "net.onnx"
-    onnx.save(
-        chain.model(), path, save_as_external_data=True, location="w", size_threshold=0
-    )
-    assert (tmp_path / "w").stat().st_size >= 4 * 4 * 27
-    net, params = onnx_import.load(path, mean=graphs.BLACK)
-    pixels = graphs.images((2, 3, 13, 12))
-    want = graphs.onnxruntime_of(chain.model(), pixels)
-    got = graphs.logits(net, params, pixels)
-    assert graphs.relative_error(got, want) <= graphs.TOLERANCE
 
 
 @pytest.mark.parametrize("opset", [5, 6])
