@@ -65,7 +65,14 @@ def main(config: TransferConfig) -> list[pathlib.Path]:
         # Refuses a net that ends without classes.
         loaded.net.with_classes(len(data.labels))
     labels = sources.classes(data.source)
-    folds = _draw(config, labels, data.labels, max(sizes + scratch_sizes))
+    folds = transfer.folds(
+        labels,
+        data.labels,
+        train=max(sizes + scratch_sizes),
+        test=config.test_per_class,
+        count=config.folds,
+        seed=config.seed,
+    )
     if data.labels == loaded.labels:
         print(
             "the net learned these very classes, so this is no transfer to others: it "
@@ -102,19 +109,6 @@ def _sizes(flag: str, sizes: tuple[int, ...]) -> list[int]:
         listed = ",".join(map(str, sizes))
         raise BadInput(f"--{flag}={listed}: give images a class, as 5,10,50")
     return sorted(sizes)
-
-
-def _draw(
-    config: TransferConfig, labels: np.ndarray, names: tuple[str, ...], train: int
-) -> list[transfer.Fold]:
-    return transfer.folds(
-        labels,
-        names,
-        train=train,
-        test=config.test_per_class,
-        count=config.folds,
-        seed=config.seed,
-    )
 
 
 def _only_drawn(
