@@ -1,1 +1,1 @@
-"""Speed beside references that nobody here wrote: `python -m benchmarks`."""
+"""Speed against third-party references: `python -m benchmarks`."""

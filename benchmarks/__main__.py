@@ -1,4 +1,4 @@
-"""How fast it is, beside references that nobody here wrote.
+"""How fast it is, against third-party references.
 
     pip install -e '.[reference]'
     python -m benchmarks --bench=training --json=runs/training.json

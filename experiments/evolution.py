@@ -160,7 +160,7 @@ def _channels(
     found = {}
     for layer, each in best.items():
         found[layer] = unit_choice.channels(config, loaded, layer, each.values[:, 0])
-        field = geometry.fields(loaded.net)[layer].size
+        field = geometry.receptive_fields(loaded.net)[layer].size
         pixels = math.prod(map(min, field, loaded.net.input.size))
         # Patches, projections and those of the last winners, float32.
         most = _MOST // (3 * 4 * loaded.net.input.channels * pixels * epochs)

@@ -73,7 +73,7 @@ def epochs(
         if loss is not None:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
-    reports = loop.epochs(
+    reports = loop.train_epochs(
         run,
         store,
         on_step=on_step,

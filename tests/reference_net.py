@@ -71,7 +71,7 @@ def apply(net, params, x, *, rule: str = "gradient", lrn: str = "gradient"):
                 window, steps = (1, *op.size, 1), (1, *op.stride, 1)
                 padding = ((0, 0), *op.padding, (0, 0))
                 x = lax.reduce_window(x, -jnp.inf, lax.max, window, steps, padding)
-            if op is layer.head[-1]:
+            if op is layer.ops_to_maps[-1]:
                 maps[layer.name] = x
         outputs[layer.name] = x
     return maps, outputs

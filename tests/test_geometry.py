@@ -7,7 +7,7 @@ import pytest
 
 from zf_jax import convnet, geometry, spec
 from zf_jax.errors import BadInput
-from zf_jax.geometry import Field
+from zf_jax.geometry import ReceptiveField
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Layer, Pool, Relu
 from zf_jax.spec import Input, Spec
 
@@ -98,11 +98,13 @@ def test_zfnet_fields():
         "layer4": (107, 16, -32),
         "layer5": (139, 16, -48),
     }
-    fields = geometry.fields(spec.ZFNET)
+    fields = geometry.receptive_fields(spec.ZFNET)
     for name, (size, step, start) in expected.items():
-        assert fields[name] == Field((size, size), (step, step), (start, start))
+        assert fields[name] == ReceptiveField(
+            (size, size), (step, step), (start, start)
+        )
     for name in ("layer6", "layer7", "layer8"):
-        assert fields[name] == Field((224, 224), (0, 0), (0, 0))
+        assert fields[name] == ReceptiveField((224, 224), (0, 0), (0, 0))
 
 
 def test_zfnet_multiply_adds():
@@ -150,7 +152,7 @@ def test_multiply_adds_grow_with_the_image():
     ],
 )
 def test_slide(length, size, stride, padding, windows):
-    assert geometry.slide(length, size, stride, padding) == windows
+    assert geometry.output_length(length, size, stride, padding) == windows
 
 
 @pytest.fixture(scope="module", params=[UNEVEN, STRIDED], ids=lambda net: net.name)
@@ -211,7 +213,7 @@ def seen(request):
 def test_fields_by_brute_force(seen):
     net, jacobians = seen
     height, width = net.input.size
-    for name, field in geometry.fields(net).items():
+    for name, field in geometry.receptive_fields(net).items():
         seen_by = jacobians[name]
         rows, columns, *_ = seen_by.shape
         assert (rows, columns) == geometry.shapes(net)[name].maps[:2]
@@ -254,7 +256,7 @@ def entries_below(op, entries, axis):
 
 @pytest.mark.parametrize("net", [UNEVEN, STRIDED, spec.TINY.upto("layer5")])
 def test_crops_by_brute_force(net):
-    # Down from a unit, window by window, counting entries; no Field is involved.
+    # Down from a unit, window by window, counting entries, not by `receptive_fields`.
     for index, layer in enumerate(net.layers):
         crop = geometry.receptive_field_crop(net, layer.name)
         names = [each.name for each in net.layers[:index]]
@@ -264,13 +266,16 @@ def test_crops_by_brute_force(net):
             for below in net.layers[index::-1]:
                 if below is not layer:
                     assert span(crop.outputs[below.name], axis, position) == entries
-                    for op in reversed(below.tail):
+                    for op in reversed(below.ops_after_maps):
                         entries = entries_below(op, entries, axis)
                     assert span(crop.maps[below.name], axis, position) == entries
-                for op in reversed(below.head):
+                for op in reversed(below.ops_to_maps):
                     entries = entries_below(op, entries, axis)
             # What is left are pixels.
-            assert span(geometry.fields(net)[layer.name], axis, position) == entries
+            assert (
+                span(geometry.receptive_fields(net)[layer.name], axis, position)
+                == entries
+            )
             assert crop.net.input.size[axis] == len(entries)
 
 
@@ -300,8 +305,8 @@ def test_crop_of_zfnet():
     # By hand: layer 2's filter sees 5x5 of layer 1's output, whose pool (3 every 2)
     # sees 11x11 maps, of which the unit at 1 begins 2 * 2 * 1 = 4 maps later.
     crop = geometry.receptive_field_crop(spec.ZFNET, "layer2")
-    assert crop.outputs == {"layer1": Field((5, 5), (2, 2), (0, 0))}
-    assert crop.maps == {"layer1": Field((11, 11), (4, 4), (0, 0))}
+    assert crop.outputs == {"layer1": ReceptiveField((5, 5), (2, 2), (0, 0))}
+    assert crop.maps == {"layer1": ReceptiveField((11, 11), (4, 4), (0, 0))}
     assert crop.net.input.size == (27, 27)
     assert crop.net.input.mean == spec.ZFNET.input.mean
 

@@ -207,10 +207,10 @@ def test_alexnet_normalises_before_it_pools():
 
 def test_head_and_tail():
     layer = Layer("one", (Flatten(), Dense(3), Relu(), Dropout(), LRN()))
-    assert layer.head == (Flatten(), Dense(3), Relu())
-    assert layer.tail == (Dropout(), LRN())
+    assert layer.ops_to_maps == (Flatten(), Dense(3), Relu())
+    assert layer.ops_after_maps == (Dropout(), LRN())
     assert layer.filter == Dense(3)
-    assert Layer("two", (Dense(3),)).tail == ()
+    assert Layer("two", (Dense(3),)).ops_after_maps == ()
 
 
 @pytest.mark.parametrize(

@@ -252,9 +252,9 @@ def _define(config_class: type, values: flags.FlagValues, module: str) -> None:
     for each, hint, default in _fields(config_class):
         if each.name in values:
             continue
-        how, kind = each.metadata, _kind(hint)
+        how, value_type = each.metadata, _value_type(hint)
         given = {"flag_values": values, "module_name": module}
-        if typing.get_origin(kind) is tuple:
+        if typing.get_origin(value_type) is tuple:
             default = None if default is None else list(map(str, default))
             flags.DEFINE_list(each.name, default, how["help"], **given)
         elif how["choices"]:
@@ -262,14 +262,14 @@ def _define(config_class: type, values: flags.FlagValues, module: str) -> None:
             flags.DEFINE_enum(*of, **given)
         else:
             bounds = {"lower_bound": how["minimum"], "upper_bound": how["maximum"]}
-            if kind not in (int, float):
+            if value_type not in (int, float):
                 bounds = {}
             if isinstance(default, pathlib.Path):
                 default = str(default)
-            _DEFINE[kind](each.name, default, how["help"], **bounds, **given)
+            _DEFINE[value_type](each.name, default, how["help"], **bounds, **given)
 
 
-def _kind(hint) -> Any:
+def _value_type(hint) -> Any:
     """The type of a field's value, where it has one."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
@@ -308,27 +308,27 @@ def _build(config_class: type, values: flags.FlagValues) -> Any:
         if dataclasses.is_dataclass(hint):
             found[each.name] = _build(hint, values)
         else:
-            found[each.name] = _value(each, _kind(hint), values[each.name].value)
+            found[each.name] = _value(each, _value_type(hint), values[each.name].value)
     return config_class(**found)
 
 
-def _value(each: dataclasses.Field, kind, value) -> Any:
+def _value(each: dataclasses.Field, value_type, value) -> Any:
     if value is None:
         return None
-    if typing.get_origin(kind) is tuple:
-        return _values(each, typing.get_args(kind)[0], value)
-    if kind is float and math.isnan(value):
+    if typing.get_origin(value_type) is tuple:
+        return _values(each, typing.get_args(value_type)[0], value)
+    if value_type is float and math.isnan(value):
         raise BadInput(f"--{each.name}={value}: give a number")
-    return _path(value) if kind is pathlib.Path else value
+    return _path(value) if value_type is pathlib.Path else value
 
 
-def _values(each: dataclasses.Field, kind, given: list[str]) -> tuple:
+def _values(each: dataclasses.Field, value_type, given: list[str]) -> tuple:
     """The values of a flag that takes several."""
     shown = f"--{each.name}={','.join(given)}"
     try:
-        convert = _path if kind is pathlib.Path else kind
+        convert = _path if value_type is pathlib.Path else value_type
         # Of texts the empty ones stay: `--maps=17,` is not `--maps=17`.
-        found = tuple(convert(part) for part in given if part or kind is str)
+        found = tuple(convert(part) for part in given if part or value_type is str)
     except ValueError:
         raise BadInput(f"{shown}: give numbers, as 1,2,5") from None
     least, largest = each.metadata["minimum"], each.metadata["maximum"]

@@ -118,14 +118,14 @@ class ConvNet(nn.Module):
         trace = Trace(images, {}, {}, {})
         x = images.astype(self.dtype)
         for layer in self.net.layers:
-            for op in layer.head:
+            for op in layer.ops_to_maps:
                 if isinstance(op, Conv | Dense):
                     kernel_shape, _ = kernels[layer.name]
                     x = Filter(op, kernel_shape, self.kernel_init, name=layer.name)(x)
                 else:
                     x = self._apply(op, x, layer, trace, train)
             trace.maps[layer.name] = x
-            for op in layer.tail:
+            for op in layer.ops_after_maps:
                 if isinstance(op, Pool) and valid and layer.name in valid.maps:
                     x = jnp.where(valid.maps[layer.name], x, -jnp.inf)
                 x = self._apply(op, x, layer, trace, train)

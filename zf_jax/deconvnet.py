@@ -151,22 +151,22 @@ def reconstruct(
     for index in range(last, -1, -1):
         each = net.layers[index]
         if index < last:
-            signal = _tail_backward(each, signal, trace, lrn)
+            signal = _output_to_maps(each, signal, trace, lrn)
         lower = net.layers[index - 1].name if index else None
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
-        signal = _head_backward(each, signal, trace, kernel, below.shape, rule)
+        signal = _maps_to_input(each, signal, trace, kernel, below.shape, rule)
         # The switches of a pooled layer are masked already (`mask_switches`).
         if valid and lower in valid.outputs and lower not in trace.switches:
             signal = jnp.where(valid.outputs[lower], signal, 0)
     return signal
 
 
-def _tail_backward(layer, signal, trace: Trace, lrn: LrnRule):
+def _output_to_maps(layer, signal, trace: Trace, lrn: LrnRule):
     """From a layer's output to its maps: unpool; LRN as asked for."""
     switches = trace.switches.get(layer.name)
     x, steps = trace.maps[layer.name].astype(signal.dtype), []
-    for op in layer.tail:
+    for op in layer.ops_after_maps:
         steps.append((op, x))
         if isinstance(op, Pool):
             x = pooling.pool_with_switches(op, x, switches)
@@ -180,9 +180,9 @@ def _tail_backward(layer, signal, trace: Trace, lrn: LrnRule):
     return signal
 
 
-def _head_backward(layer, signal, trace: Trace, kernel, shape, rule: Rule):
+def _maps_to_input(layer, signal, trace: Trace, kernel, shape, rule: Rule):
     """From a layer's maps to its input: rectify, then transposed filtering."""
-    for op in reversed(layer.head):
+    for op in reversed(layer.ops_to_maps):
         match op:
             case Relu():
                 if rule != "gradient":

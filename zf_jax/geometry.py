@@ -29,7 +29,7 @@ class LayerShapes(NamedTuple):
     output: Shape
 
 
-class Field(NamedTuple):
+class ReceptiveField(NamedTuple):
     """The receptive field: which pixels of the image each unit of a map sees.
 
     The unit at row i sees image rows [start + i * step, start + i * step + size), and
@@ -50,12 +50,12 @@ class Field(NamedTuple):
         return self.start[axis] + index * self.step[axis]
 
 
-def slide(length: int, size: int, stride: int, padding: Pair) -> int:
+def output_length(length: int, size: int, stride: int, padding: Pair) -> int:
     """How many windows of `size` fit along an axis of `length` entries."""
     return (length + sum(padding) - size) // stride + 1
 
 
-def touched(low, high, size: int, stride: int, before: int):
+def windows_overlapping(low, high, size: int, stride: int, before: int):
     """The windows that cover any of the entries `low` to `high` (half open) of an axis.
 
     Windows of `size` begin `stride` entries apart; the first begins `before` entries
@@ -79,25 +79,25 @@ def shapes(net: Spec, size: Pair | None = None) -> dict[str, LayerShapes]:
     shape, found = (*size, net.input.channels), {}
     for layer in net.layers:
         before = shape
-        for op in layer.head:
-            shape = _after(op, shape, f"{layer.name} of {net.name}")
+        for op in layer.ops_to_maps:
+            shape = _output_shape(op, shape, f"{layer.name} of {net.name}")
         maps = shape
-        for op in layer.tail:
-            shape = _after(op, shape, f"{layer.name} of {net.name}")
+        for op in layer.ops_after_maps:
+            shape = _output_shape(op, shape, f"{layer.name} of {net.name}")
         found[layer.name] = LayerShapes(before, maps, shape)
     if tuple(size) != net.input.size:
         _check_dense(net, found, size)
     return found
 
 
-def _after(op, shape: Shape, where: str) -> Shape:
+def _output_shape(op, shape: Shape, where: str) -> Shape:
     """The shape that `op` makes of `shape`."""
     match op:
         case Conv() | Pool():
             if len(shape) != 3:
                 raise BadInput(f"{where}: {type(op).__name__} cannot follow Dense")
             *size, maps = shape
-            rows, columns = map(slide, size, op.size, op.stride, op.padding)
+            rows, columns = map(output_length, size, op.size, op.stride, op.padding)
             if rows < 1 or columns < 1:
                 raise BadInput(
                     f"{where}: a {op.size[0]}x{op.size[1]} window does not fit in "
@@ -124,7 +124,7 @@ def _check_dense(net: Spec, found: dict[str, LayerShapes], size: Pair) -> None:
     own = shapes(net)
     for layer in net.layers:
         want, got = own[layer.name].input, found[layer.name].input
-        if isinstance(layer.head[0], Flatten) and want != got:
+        if isinstance(layer.ops_to_maps[0], Flatten) and want != got:
             raise BadInput(
                 f"{layer.name} of {net.name} is dense and takes {_by(want)}, images of "
                 f"{_by(size)} give it {_by(got)}: give images of "
@@ -170,7 +170,7 @@ def multiply_adds(net: Spec, size: Pair | None = None) -> dict[str, int]:
     }
 
 
-def fields(net: Spec) -> dict[str, Field]:
+def receptive_fields(net: Spec) -> dict[str, ReceptiveField]:
     """The receptive field of every layer's maps (the patches of fig. 2).
 
     A unit of a dense layer, or of one above it, sees the whole image: its field has the
@@ -178,14 +178,14 @@ def fields(net: Spec) -> dict[str, Field]:
     """
     found, ops = {}, ()
     for layer in net.layers:
-        ops += layer.head
-        field = Field((1, 1), (1, 1), (0, 0))
+        ops += layer.ops_to_maps
+        field = ReceptiveField((1, 1), (1, 1), (0, 0))
         for op in reversed(ops):
-            field = _below(field, op)
+            field = _input_field(field, op)
         if any(isinstance(op, Dense) for op in ops):
-            field = Field(net.input.size, (0, 0), (0, 0))
+            field = ReceptiveField(net.input.size, (0, 0), (0, 0))
         found[layer.name] = field
-        ops += layer.tail
+        ops += layer.ops_after_maps
     return found
 
 
@@ -193,24 +193,24 @@ class Crop(NamedTuple):
     """A receptive-field crop: only what one unit depends on, as a small net of its own.
 
     To compute a unit at (row, column) of a layer's maps, the whole image is not needed.
-    The part of the image that the unit sees is cut out (`fields(net)[layer]` tells
-    where), and `Crop.net` runs on it. This net has the same filters and no padding, and
-    its last layer has a single position, the unit's. At the image's border a crop
-    reaches beyond the image and beyond the lower layers' maps. There is padding, which
-    must be zero for a filter and minus infinity for a pool; `convnet.ValidMask` marks
-    it. `probes/receptive_field_crops.py` cuts images and makes the masks.
+    The part of the image that the unit sees is cut out (`receptive_fields(net)[layer]`
+    tells where), and `Crop.net` runs on it. This net has the same filters and no
+    padding, and its last layer has a single position, the unit's. At the image's border
+    a crop reaches beyond the image and beyond the lower layers' maps. There is padding,
+    which must be zero for a filter and minus infinity for a pool; `convnet.ValidMask`
+    marks it. `probes/receptive_field_crops.py` cuts images and makes the masks.
 
     Attributes:
       net: the layers up to the unit's, without padding, for images of the receptive
         field's size.
       maps: which entries of each lower layer's maps the unit depends on: the unit at
-        row i on rows [start + i * step, start + i * step + size), as a `Field`.
+        row i on rows [start + i * step, start + i * step + size).
       outputs: the same for the lower layers' outputs.
     """
 
     net: Spec
-    maps: dict[str, Field]
-    outputs: dict[str, Field]
+    maps: dict[str, ReceptiveField]
+    outputs: dict[str, ReceptiveField]
 
 
 def receptive_field_crop(net: Spec, layer: str) -> Crop:
@@ -220,19 +220,19 @@ def receptive_field_crop(net: Spec, layer: str) -> Crop:
       BadInput: an unknown layer, or a dense layer is on the way to it.
     """
     net = net.upto(layer)
-    field, maps, outputs = Field((1, 1), (1, 1), (0, 0)), {}, {}
+    field, maps, outputs = ReceptiveField((1, 1), (1, 1), (0, 0)), {}, {}
     for index in range(len(net.layers) - 1, -1, -1):
         each = net.layers[index]
         if isinstance(each.filter, Dense):
             raise BadInput(f"{each.name} of {net.name}: dense, it sees the whole image")
         if index < len(net.layers) - 1:
             outputs[each.name] = field
-            for op in reversed(each.tail):
-                field = _below(field, op)
+            for op in reversed(each.ops_after_maps):
+                field = _input_field(field, op)
             maps[each.name] = field
-        for op in reversed(each.head):
-            field = _below(field, op)
-    last = dataclasses.replace(net.layers[-1], ops=net.layers[-1].head)
+        for op in reversed(each.ops_to_maps):
+            field = _input_field(field, op)
+    last = dataclasses.replace(net.layers[-1], ops=net.layers[-1].ops_to_maps)
     layers = tuple(
         dataclasses.replace(each, ops=tuple(map(_unpadded, each.ops)))
         for each in (*net.layers[:-1], last)
@@ -241,12 +241,12 @@ def receptive_field_crop(net: Spec, layer: str) -> Crop:
     return Crop(Spec(net.name, given, layers), maps, outputs)
 
 
-def _below(field: Field, op) -> Field:
+def _input_field(field: ReceptiveField, op) -> ReceptiveField:
     """What `op` reads to compute `field`."""
     if not isinstance(op, Conv | Pool):
         return field
     axes = range(2)
-    return Field(
+    return ReceptiveField(
         tuple((field.size[i] - 1) * op.stride[i] + op.size[i] for i in axes),
         tuple(field.step[i] * op.stride[i] for i in axes),
         tuple(field.start[i] * op.stride[i] - op.padding[i][0] for i in axes),
@@ -277,7 +277,7 @@ def patch(
     """
     net = net.upto(layer)
     size = net.input.size if size is None else size
-    field = fields(net)[layer]
+    field = receptive_fields(net)[layer]
     *extent, _ = shapes(net, size)[layer].maps
     if extent and (
         len(position) != len(extent)

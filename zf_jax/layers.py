@@ -172,11 +172,11 @@ class Layer:
         return next(op for op in self.ops if isinstance(op, Conv | Dense))
 
     @property
-    def head(self) -> tuple[Op, ...]:
+    def ops_to_maps(self) -> tuple[Op, ...]:
         """From the layer's input to its maps."""
         return tuple(op for op in self.ops if type(op) in _TO_MAPS)
 
     @property
-    def tail(self) -> tuple[Op, ...]:
+    def ops_after_maps(self) -> tuple[Op, ...]:
         """From the layer's maps to its output."""
         return tuple(op for op in self.ops if type(op) in _AFTER_MAPS)

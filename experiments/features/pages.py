@@ -73,7 +73,8 @@ def draw(
         print(f"{units.layer}: none of its maps is ever active, so it has no picture")
         return [], []
     net, k = units.loaded.net, units.best.values.shape[1]
-    size = tuple(map(min, geometry.fields(net)[units.layer].size, net.input.size))
+    field = geometry.receptive_fields(net)[units.layer]
+    size = tuple(map(min, field.size, net.input.size))
     each = 2 * 4 * net.input.channels * k * math.prod(size)
     keep = each * len(units.channels) <= _MOST_ARRAYS
     length = feature_pages.maps_per_page(size, k)

@@ -169,7 +169,7 @@ def _print_rise(grid: WarpGrid, curves: dict[str, np.ndarray]) -> None:
         # A distance over a norm of 0 is not a number.
         curve = curve[np.isfinite(curve).all(axis=1)]
         median = np.median(curve, axis=0) if len(curve) else 0 * grid.change
-        first, half = invariance.rise(grid.change, median)
+        first, half = invariance.early_response(grid.change, median)
         print(f"  {layer}: {first:.0%}, {half:.0%}")
 
 

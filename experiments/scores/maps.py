@@ -93,7 +93,7 @@ def score(
         for name, region in regions.items()
     }
     for name, region in regions.items():
-        found[f"energy in {name}"] = saliency_metrics.energy_inside(maps, region)
+        found[f"energy in {name}"] = saliency_metrics.energy_fraction(maps, region)
     how = {"step": step, "batch_size": batch_size}
     for metric in (saliency_metrics.deletion, saliency_metrics.insertion):
         curves = metric(model_fn, pixels, maps, labels, **how)

@@ -112,7 +112,7 @@ def _train(
     repeated = np.resize(order, each * batch)
     run = loop.Run(net, how, sources.subset(source, repeated), source)
     store = _Memory()
-    for _ in loop.epochs(run, store, on_step=lambda done, loss: on_step()):
+    for _ in loop.train_epochs(run, store, on_step=lambda done, loss: on_step()):
         pass
     return store.params
 

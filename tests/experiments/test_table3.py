@@ -108,7 +108,7 @@ def test_ctrl_c_saves_and_the_rest_goes_on(creatures_dir, tmp_path, monkeypatch)
     undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     ran = sweep(creatures_dir, undisturbed, variants=BOTH, fails=True)
     # Asked to end within the third run's only epoch: by hand after its second step.
-    epochs, runs = loop.epochs, []
+    epochs, runs = loop.train_epochs, []
 
     def interrupted(run, store, *, on_step, **more):
         runs.append(run.net.name)

@@ -132,7 +132,7 @@ def test_from_scratch_learns_of_every_class(
     # 20 images, two a class, in batches of 8: more than a step sees, fewer than four.
     small = dataclasses.replace(recipe.PAPER, batch_size=8)
     monkeypatch.setattr(recipe, "PAPER", small)
-    seen, epochs = [], loop.epochs
+    seen, epochs = [], loop.train_epochs
 
     def watched(run, *given, **options):
         seen.append((run.steps, sources.classes(run.train).tolist()))

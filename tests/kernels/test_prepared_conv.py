@@ -31,7 +31,7 @@ def traced(x="NHWC", kernel="HWIO", out="NHWC", size=(3, 3), sizes=SIZE, **setti
     return equation, operands, convolve
 
 
-@pytest.mark.parametrize("form", [prepared_conv.as_kernel, prepared_conv.as_xla])
+@pytest.mark.parametrize("form", [prepared_conv.winograd_or_none, prepared_conv.as_xla])
 @pytest.mark.parametrize(
     "layouts",
     [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW"), ("CHWN", "IHWO", "NHCW")],
@@ -46,7 +46,7 @@ def test_both_forms_equal_the_convolution(form, layouts):
 
 def test_another_padding_than_its_own():
     equation, (x, kernel), _ = traced(padding=((0, 0), (0, 0)))
-    conv = prepared_conv.as_kernel(equation, ((1, 1), (0, 2)))
+    conv = prepared_conv.winograd_or_none(equation, ((1, 1), (0, 2)))
     want = traced()[2](x, kernel)
     got = conv.apply(x, conv.prepare(kernel))
     assert jnp.abs(got - want).max() < 4e-6 * jnp.abs(want).max()
@@ -68,7 +68,7 @@ def test_another_padding_than_its_own():
 )
 def test_left_to_xla(settings):
     equation, (x, kernel), convolve = traced(**settings)
-    assert prepared_conv.as_kernel(equation) is None
+    assert prepared_conv.winograd_or_none(equation) is None
     conv = prepared_conv.as_xla(equation)
     np.testing.assert_array_equal(
         conv.apply(x, conv.prepare(kernel)), convolve(x, kernel)
@@ -77,4 +77,4 @@ def test_left_to_xla(settings):
 
 def test_no_convolution_has_no_kernel():
     (equation,) = jax.make_jaxpr(jnp.sin)(1.0).eqns
-    assert prepared_conv.as_kernel(equation) is None
+    assert prepared_conv.winograd_or_none(equation) is None

@@ -75,7 +75,7 @@ def test_ceil_mode(stride, pads):
         want = graphs.onnxruntime_of(chain.model(), images).shape[2]
         node = Node("MaxPool", "", given, (), ())
         padding = attributes.padding(node, (length, 6, 1), (2, 2), (stride, 1))
-        assert geometry.slide(length, 2, stride, padding[0]) == want
+        assert geometry.output_length(length, 2, stride, padding[0]) == want
 
 
 def test_pools_that_change_nothing(tmp_path):

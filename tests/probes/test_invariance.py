@@ -119,15 +119,18 @@ def test_silent_features_have_no_relative_distance():
 def test_rise_by_hand():
     amounts = np.arange(-4, 5)
     np.testing.assert_allclose(
-        invariance.rise(amounts, np.abs(amounts) / 8), (0.25, 0.5)
+        invariance.early_response(amounts, np.abs(amounts) / 8), (0.25, 0.5)
     )
-    assert invariance.rise(amounts, 3.0 * (amounts != 0)) == (1, 1)
+    assert invariance.early_response(amounts, 3.0 * (amounts != 0)) == (1, 1)
     # The mean of both signs: (1 + 3) / 2 of 8, and (2 + 4) / 2.
     curve = np.array([8, 4, 2, 1, 0, 3, 4, 6, 8.0])
-    assert invariance.rise(amounts, curve) == (0.25, 0.375)
+    assert invariance.early_response(amounts, curve) == (0.25, 0.375)
     # Next to half of the largest, of one sign.
-    assert invariance.rise(np.arange(4), np.array([0, 1, 2, 4.0])) == (0.25, 0.375)
-    assert invariance.rise(amounts, np.zeros(9)) == (0, 0)
+    assert invariance.early_response(np.arange(4), np.array([0, 1, 2, 4.0])) == (
+        0.25,
+        0.375,
+    )
+    assert invariance.early_response(amounts, np.zeros(9)) == (0, 0)
 
 
 def alone(images):

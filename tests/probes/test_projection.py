@@ -69,7 +69,7 @@ def test_project_equals_reconstruct_cropped(params, found, layer):
     values, indices, positions = map(np.asarray, best[layer])
     assert patches.shape == projections.shape
     assert patches.shape[:2] == values.shape
-    field = geometry.fields(NET)[layer]
+    field = geometry.receptive_fields(NET)[layer]
     size = tuple(map(min, field.size, NET.input.size))
     assert patches.shape[2:4] == size
     for m, k in np.ndindex(*values.shape):
@@ -173,7 +173,7 @@ def test_crops_of_images_equal_reconstruct_cropped(trunk, layer, rule, size):
     patches, projections = projection.project(
         net, params, images, best, layer=layer, rule=rule
     )
-    field = geometry.fields(net)[layer]
+    field = geometry.receptive_fields(net)[layer]
     size = tuple(map(min, field.size, size))
     assert patches.shape == projections.shape == (*best.values.shape, *size, 3)
     forward, active = xla.jit(convnet.ConvNet(net).apply), 0

@@ -20,7 +20,7 @@ def regions():
 
 
 def test_a_map_that_is_the_region_and_one_that_is_the_rest(regions):
-    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_fraction):
         np.testing.assert_array_equal(score(regions.astype("f4"), regions), 1)
         np.testing.assert_array_equal(score(~regions * np.float32(2), regions), 0)
 
@@ -30,14 +30,16 @@ def test_a_map_that_says_nothing_is_a_guess(regions, value):
     maps = np.full(regions.shape, value, "f4")
     share = regions.mean(axis=(1, 2))
     np.testing.assert_allclose(saliency_metrics.pointing_game(maps, regions), share)
-    np.testing.assert_allclose(saliency_metrics.energy_inside(maps, regions), share)
+    np.testing.assert_allclose(saliency_metrics.energy_fraction(maps, regions), share)
     # Below zero everywhere: no energy, and a maximum that is everywhere.
-    np.testing.assert_allclose(saliency_metrics.energy_inside(maps - 1, regions), share)
+    np.testing.assert_allclose(
+        saliency_metrics.energy_fraction(maps - 1, regions), share
+    )
 
 
 def test_a_region_that_is_empty(regions):
     maps = np.random.default_rng(0).random(regions.shape)
-    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_fraction):
         np.testing.assert_array_equal(score(maps, np.zeros_like(regions)), 0)
     np.testing.assert_array_equal(
         saliency_metrics.pointing_game(maps, np.zeros_like(regions), tolerance=3), 0
@@ -59,12 +61,12 @@ def test_the_maximum_alone_counts_and_may_lie_beside(regions):
 def test_energy_by_hand():
     maps = np.array([[[1.0, 3.0], [-5.0, 4.0]]])
     region = np.array([[[True, False], [True, True]]])
-    assert saliency_metrics.energy_inside(maps, region) == pytest.approx(5 / 8)
+    assert saliency_metrics.energy_fraction(maps, region) == pytest.approx(5 / 8)
 
 
 def test_maps_that_are_none(regions):
     maps = np.zeros(regions.shape)
-    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_inside):
+    for score in (saliency_metrics.pointing_game, saliency_metrics.energy_fraction):
         with pytest.raises(BadInput, match=r"maps of shape \(2, 12, 10\)"):
             score(maps[:2], regions)
         maps[1, 2, 3] = np.nan

@@ -111,7 +111,7 @@ def test_no_batch_of_traces_too_large_is_shared(trunk, monkeypatch):
     entries = [math.prod(s.maps) for s in geometry.shapes(TRUNK).values()]
     assert 4 * sum(entries) < bytes_ < 5 * sum(entries)
     for most in (2 * bytes_ - 1, 2 * bytes_):
-        monkeypatch.setattr(forward_cache, "MOST_KEPT", most)
+        monkeypatch.setattr(forward_cache, "MAX_CACHE_BYTES", most)
         settings = {"layer": "c", "rule": "gradient", "batch_size": 2}
         projection.project(TRUNK, params, images, best, **settings)
     assert counts["whole"] == 1

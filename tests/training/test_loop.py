@@ -9,9 +9,9 @@ from zf_jax.training import checkpoint, loop, optimizer, step
 
 
 def train(run, folder, *, keep_epochs=(), **options):
-    """Reports of `loop.epochs` into a workdir."""
+    """Reports of `loop.train_epochs` into a workdir."""
     with checkpoint.Store(folder, run.metadata, keep_epochs) as store:
-        return list(loop.epochs(run, store, **options))
+        return list(loop.train_epochs(run, store, **options))
 
 
 def state_in(run, folder):

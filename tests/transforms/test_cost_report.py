@@ -117,7 +117,7 @@ def test_a_ratio_by_hand():
     (row,) = found.rows
     assert (row.shape, row.window, row.share) == ((1, 10, 10, 4), (6, 6), 0.36)
     # A value is touched once; in a window once more, as it is set into the map.
-    touch = costs._TOUCH
+    touch = costs._MEMORY_ACCESS_COST
     assert row.work == 400 * (27 + touch)
     assert row.position_work == pytest.approx(144 * (27 + 2 * touch))
     assert found.speed_up == pytest.approx((27 + touch) / 0.36 / (27 + 2 * touch))

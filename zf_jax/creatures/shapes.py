@@ -61,7 +61,7 @@ class Ellipse:
         """Signed distance: value over gradient length of the implicit form."""
         x, y = x - self.x, y - self.y
         if self.turn:
-            x, y = _turned(x, y, -self.turn)
+            x, y = _rotate(x, y, -self.turn)
         if self.taper:
             x = x / np.maximum(1.0 + (self.taper / self.ry) * y, 0.2)
         u, v = x * (1.0 / self.rx), y * (1.0 / self.ry)
@@ -78,7 +78,7 @@ class Ellipse:
         """Points at equal steps of the angle."""
         cos, sin = _CIRCLE
         x, y = self.rx * cos * (1 + self.taper * sin), self.ry * sin
-        x, y = _turned(x, y, self.turn)
+        x, y = _rotate(x, y, self.turn)
         return np.stack([x + self.x, y + self.y], -1)
 
 
@@ -164,7 +164,7 @@ class Blend:
         return np.concatenate([shape.outline() for shape in self.shapes])
 
 
-def _turned(x, y, angle):
+def _rotate(x, y, angle):
     """The points turned about the origin."""
     cos, sin = math.cos(angle), math.sin(angle)
     return x * cos - y * sin, x * sin + y * cos

@@ -28,7 +28,7 @@ class PreparedConv(NamedTuple):
     apply: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def as_kernel(equation: JaxprEqn, padding: Padding | None = None):
+def winograd_or_none(equation: JaxprEqn, padding: Padding | None = None):
     """A form that a CPU computes faster than XLA's own convolution.
 
     Args:
@@ -43,7 +43,7 @@ def as_kernel(equation: JaxprEqn, padding: Padding | None = None):
     lhs, rhs, out = equation.params["dimension_numbers"]
     padding = padding or equation.params["padding"]
     x = equation.invars[0].aval.shape
-    if not _pays(x[lhs[1]], [x[axis] for axis in lhs[2:]], padding):
+    if not _is_profitable(x[lhs[1]], [x[axis] for axis in lhs[2:]], padding):
         return None
     pads = [(0, 0, 0), *((*each, 0) for each in padding), (0, 0, 0)]
     # Where batch, rows, columns and channels stand among the result's axes.
@@ -91,7 +91,7 @@ def _is_plain(equation: JaxprEqn) -> bool:
     )
 
 
-def _pays(channels: int, size, padding: Padding) -> bool:
+def _is_profitable(channels: int, size, padding: Padding) -> bool:
     result = [
         max(0, n + before + after - 2)
         for n, (before, after) in zip(size, padding, strict=True)

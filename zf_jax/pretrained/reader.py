@@ -196,7 +196,9 @@ class Reader:
         return layer
 
     def _slide(self, op: Conv | Pool) -> None:
-        rows, columns = map(geometry.slide, self._shape, op.size, op.stride, op.padding)
+        rows, columns = map(
+            geometry.output_length, self._shape, op.size, op.stride, op.padding
+        )
         if min(rows, columns) < 1:
             height, width, _ = self._shape
             raise BadInput(f"does not fit in {height}x{width} positions")

@@ -53,8 +53,8 @@ def forward(net: Spec, kernels, params, images, valid, *, keep) -> convnet.Trace
       params: the net's parameters.
       images: [N, H, W, C].
       valid: for a crop's net, what is no padding.
-      keep: the rule that the trace is for (`receptive_field_crops.kept`); None keeps
-        all of it.
+      keep: the rule that the trace is for (`receptive_field_crops.prune_trace`); None
+        keeps all of it.
     """
     passed = _forward(net, keep, params, images, valid)
     return passed.apply(kernels, params, images, valid)
@@ -71,7 +71,7 @@ def trace_bytes(net: Spec, params, keep) -> int:
 def _trace(net: Spec, keep, params, images, valid) -> convnet.Trace:
     model = convnet.ConvNet(net)
     _, trace = model.apply({"params": params}, images, valid=valid)
-    return receptive_field_crops.kept(net, trace, keep) if keep else trace
+    return receptive_field_crops.prune_trace(net, trace, keep) if keep else trace
 
 
 def _forward(net: Spec, keep, *given) -> precompute_kernels.Precomputed:
@@ -117,7 +117,7 @@ def backward(
 
 def _backward(net: Spec, layer, rule, *given) -> precompute_kernels.Precomputed:
     def project(params, trace, units, valid, control):
-        trace = receptive_field_crops.filled(net, trace, len(units.channels))
+        trace = receptive_field_crops.with_zeros(net, trace, len(units.channels))
         seed = _seed(trace.maps[layer], units)
         where = {"layer": layer, "valid": valid}
         if control is not None:

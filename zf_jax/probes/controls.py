@@ -173,7 +173,7 @@ def _switched(net: Spec, trace: Trace, valid, switch: Callable) -> Trace:
     """The trace with the switches `switch(op, layer's name, shape of its maps)`."""
     switches = {}
     for each in net.layers:
-        for op in each.tail:
+        for op in each.ops_after_maps:
             if isinstance(op, Pool):
                 new = switch(op, each.name, trace.maps[each.name].shape)
                 shape = trace.switches[each.name].shape

@@ -12,7 +12,7 @@ from zf_jax.probes import compiled_passes
 from zf_jax.spec import Spec
 
 # The most bytes of whole images' traces that are kept, and that a batch may take.
-MOST_KEPT = 1 << 30
+MAX_CACHE_BYTES = 1 << 30
 
 
 def forward_cost(net: Spec, rule) -> int:
@@ -23,7 +23,7 @@ def forward_cost(net: Spec, rule) -> int:
     pooled = [
         count
         for count, layer in enumerate(net.layers[:-1], start=1)
-        if any(isinstance(op, Pool) for op in layer.tail)
+        if any(isinstance(op, Pool) for op in layer.ops_after_maps)
     ]
     return sum(costs[: max(pooled, default=0)])
 
@@ -63,7 +63,7 @@ class ForwardCache:
 
     def is_full(self) -> bool:
         """Whether no more traces will be kept."""
-        return (len(self._kept) + 1) * self.bytes > MOST_KEPT
+        return (len(self._kept) + 1) * self.bytes > MAX_CACHE_BYTES
 
     def get(self, number: int, image: np.ndarray) -> CachedForward:
         """The forward pass of image `number`, kept while there is room.

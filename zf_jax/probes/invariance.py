@@ -109,7 +109,7 @@ def measure(
     return whole
 
 
-def rise(amounts: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
+def early_response(amounts: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
     """The share of a curve's largest value that is reached at once, and half-way.
 
     A curve that jumps at the smallest transformation and then is flat gives 1 and 1. A

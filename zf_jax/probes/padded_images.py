@@ -73,19 +73,19 @@ def valid_mask(net: Spec, sizes: jax.Array, padded: Pair) -> convnet.ValidMask:
     maps, outputs, lengths = {}, {}, sizes.T
     for name, shapes in geometry.shapes(net, padded).items():
         layer = net.layers[net.index(name)]
-        lengths = _after(layer.head, lengths)
+        lengths = _output_lengths(layer.ops_to_maps, lengths)
         maps[name] = _mask(shapes.maps[:2], lengths)
-        lengths = _after(layer.tail, lengths)
+        lengths = _output_lengths(layer.ops_after_maps, lengths)
         outputs[name] = _mask(shapes.output[:2], lengths)
     return convnet.ValidMask(maps, outputs)
 
 
-def _after(ops, lengths: list[jax.Array]) -> list[jax.Array]:
+def _output_lengths(ops, lengths: list[jax.Array]) -> list[jax.Array]:
     """The rows and columns, [N] each, that operations make of maps."""
     for op in ops:
         if isinstance(op, Conv | Pool):
             axes = zip(lengths, op.size, op.stride, op.padding, strict=True)
-            lengths = [geometry.slide(*axis) for axis in axes]
+            lengths = [geometry.output_length(*axis) for axis in axes]
     return lengths
 
 

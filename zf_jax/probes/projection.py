@@ -102,7 +102,7 @@ class Projector:
         index = chosen[rows], ranks
         values = None if self._own_values else best.values[index]
         units = compiled_passes.Units(chosen[rows], best.positions[index], values)
-        field = geometry.fields(self._net)[layer]
+        field = geometry.receptive_fields(self._net)[layer]
         size = tuple(map(min, field.size, self._net.input.size))
         shape = *best.images[chosen].shape, *size, self._net.input.channels
         patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
@@ -120,8 +120,10 @@ class Projector:
                 numbers, images, firsts, parts, corners, strict=True
             ):
                 at = rows[number], ranks[number]
-                patches[at] = receptive_field_crops.cut(image, corner, size)
-                projections[at] = receptive_field_crops.cut(part, corner - first, size)
+                patches[at] = receptive_field_crops.crop_with_zeros(image, corner, size)
+                projections[at] = receptive_field_crops.crop_with_zeros(
+                    part, corner - first, size
+                )
 
         unit_projector.in_threads(
             project_batch, self._batches(layer, best.images[index])
@@ -163,7 +165,7 @@ class Projector:
         size, batch_size = self._net.input.size, self._projector(layer).batch_size
         if self._settings["all_of_trace"] or image.shape[:2] != size:
             return False
-        if batch_size * self._cache.bytes > forward_cache.MOST_KEPT:
+        if batch_size * self._cache.bytes > forward_cache.MAX_CACHE_BYTES:
             return False
         if number in self._cache:
             return True

@@ -1,7 +1,8 @@
 """Receptive-field crops of images and traces (`geometry.Crop` tells what a crop is).
 
-A unit is projected from the crop that it sees. The crop is cut out of the image (`cut`)
-or, where the whole image's forward pass was computed, out of its trace (`cut_traces`).
+A unit is projected from the crop that it sees. The crop is cut out of the image
+(`crop_with_zeros`) or, where the whole image's forward pass was computed, out of its
+trace (`cut_traces`).
 """
 
 import functools
@@ -27,7 +28,7 @@ def valid_mask(
     """
     shapes = {size: geometry.shapes(net, size) for size in set(sizes)}
 
-    def mask(name: str, field: geometry.Field, part: str) -> np.ndarray:
+    def mask(name: str, field: geometry.ReceptiveField, part: str) -> np.ndarray:
         ends = {size: getattr(each[name], part)[:2] for size, each in shapes.items()}
         ends = np.array([ends[size] for size in sizes])
         down, across = (
@@ -42,7 +43,7 @@ def valid_mask(
     )
 
 
-def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
+def _entries(field: geometry.ReceptiveField, positions: np.ndarray) -> list[np.ndarray]:
     """The rows and columns that units at `positions` [N, 2] see, two [N, size]."""
     return [
         field.first(axis, positions[:, axis, None]) + np.arange(field.size[axis])
@@ -50,7 +51,7 @@ def _entries(field: geometry.Field, positions: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
+def crop_with_zeros(image: np.ndarray, first, size: Pair) -> np.ndarray:
     """`size` pixels of the image from `first` on, zero where the image has none."""
     cut = np.zeros((*size, image.shape[-1]), np.float32)
     (top, left), (height, width) = (int(n) for n in first), image.shape[:2]
@@ -62,7 +63,7 @@ def cut(image: np.ndarray, first, size: Pair) -> np.ndarray:
     return cut
 
 
-def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
+def prune_trace(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
     """The part of a trace that the backward pass needs; the rest is not computed.
 
     Args:
@@ -83,8 +84,8 @@ def kept(net: Spec, trace: convnet.Trace, rule) -> convnet.Trace:
     return convnet.Trace(None, maps, {}, switches)
 
 
-def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
-    """A trace of `count` images, with zeros for what `kept` left out."""
+def with_zeros(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
+    """A trace of `count` images, with zeros for what `prune_trace` left out."""
 
     def zeros(shape: geometry.Shape) -> jax.Array:
         return jnp.zeros((count, *shape))
@@ -99,13 +100,14 @@ def filled(net: Spec, trace: convnet.Trace, count: int) -> convnet.Trace:
 
 @functools.partial(xla.jit, static_argnames=("net", "layer"))
 def cut_traces(
-    net: Spec, wholes: Sequence[convnet.Trace], positions, valid, *, layer
+    net: Spec, image_traces: Sequence[convnet.Trace], positions, valid, *, layer
 ) -> convnet.Trace:
     """The traces of the units' crops, cut out of the traces of whole images.
 
     Args:
       net: the net up to the units' layer.
-      wholes: N traces of one image each, of the net's own size, as `kept` leaves them.
+      image_traces: N traces of one image each, of the net's own size, as `prune_trace`
+        leaves them.
       positions: [N, 2] int, of the units in their maps.
       valid: of the crops, as `valid_mask` gives it; None takes the traces as they are.
       layer: the units' layer.
@@ -117,7 +119,7 @@ def cut_traces(
     fields = None if valid is None else geometry.receptive_field_crop(net, layer)
     last = geometry.shapes(net)[layer].maps
 
-    def joined(arrays, field: geometry.Field | None) -> jax.Array:
+    def joined(arrays, field: geometry.ReceptiveField | None) -> jax.Array:
         if field is not None:
             both = zip(arrays, positions, strict=True)
             arrays = [_part(array, field, at, last) for array, at in both]
@@ -125,18 +127,20 @@ def cut_traces(
 
     maps, switches = {}, {}
     # Sorted, so that every process compiles the same and finds it in the cache.
-    for name in sorted(wholes[0].maps.keys() & {*lower, layer}):
-        unit = geometry.Field((1, 1), (1, 1), (0, 0))
+    for name in sorted(image_traces[0].maps.keys() & {*lower, layer}):
+        unit = geometry.ReceptiveField((1, 1), (1, 1), (0, 0))
         field = fields and fields.maps.get(name, unit)
-        maps[name] = joined([each.maps[name] for each in wholes], field)
-    for name in sorted(wholes[0].switches.keys() & {*lower}):
+        maps[name] = joined([each.maps[name] for each in image_traces], field)
+    for name in sorted(image_traces[0].switches.keys() & {*lower}):
         field = fields and fields.outputs[name]
-        found = joined([each.switches[name] for each in wholes], field)
+        found = joined([each.switches[name] for each in image_traces], field)
         switches[name] = found if valid is None else valid.mask_switches(name, found)
     return convnet.Trace(None, maps, {}, switches)
 
 
-def _part(array, field: geometry.Field, position, last: geometry.Shape) -> jax.Array:
+def _part(
+    array, field: geometry.ReceptiveField, position, last: geometry.Shape
+) -> jax.Array:
     """The part of [1, H, W, C] that the unit at `position` of the `last` maps sees."""
     # How far the first units see ahead of the array, and the last ones beyond it.
     padding = [

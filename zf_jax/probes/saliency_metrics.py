@@ -50,7 +50,7 @@ def pointing_game(
     return np.array(hits)
 
 
-def energy_inside(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def energy_fraction(maps: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """The share of each map's positive values that lies in its region.
 
     Args:
@@ -168,13 +168,13 @@ def _curves(
     size = occlusion_engine.even(batch_size, count)
     program = model_functions.prepare(model_fn, size, first.shape[1:], first.dtype)
     given = first, last, jnp.asarray(maps), jnp.asarray(labels)
-    return _fade(
+    return _replace_pixels(
         program.apply, program.weights, *given, step=step, count=count, size=size
     )
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "step", "count", "size"))
-def _fade(apply, weights, first, last, maps, labels, *, step, count, size):
+def _replace_pixels(apply, weights, first, last, maps, labels, *, step, count, size):
     # Further steps, which fill up the last batch, change nothing.
     numbers = jnp.arange(math.ceil(count / size) * size).reshape(-1, size)
 

@@ -25,7 +25,7 @@ __all__ = ["ScanState", "TopK", "empty", "merge", "of_batch", "scan", "scan_stat
 # Images that are computed together, on any number of devices: float sums depend on how
 # many there are, and the answer is to be the same to the bit.
 # A CPU's cache holds few.
-_PIECE, _PIECE_ON_CPU = 16, 4
+_MICROBATCH, _MICROBATCH_ON_CPU = 16, 4
 
 MapsFn = Callable[..., dict[str, jax.Array]]
 Batch = np.ndarray | tuple[np.ndarray, ...]
@@ -113,10 +113,10 @@ def scan_states(
         count = len(batch[0])
         if programs is None:
             first, on_cpu = batch_size or count, devices[0].platform == "cpu"
-            piece = min(_PIECE_ON_CPU if on_cpu else _PIECE, first)
-            devices = devices[: -(-first // piece)]
-            size = -(-first // (piece * len(devices))) * piece * len(devices)
-            programs = _Programs(maps_fn, piece, devices)
+            microbatch = min(_MICROBATCH_ON_CPU if on_cpu else _MICROBATCH, first)
+            devices = devices[: -(-first // microbatch)]
+            size = -(-first // (microbatch * len(devices))) * microbatch * len(devices)
+            programs = _Programs(maps_fn, microbatch, devices)
         if count > first:
             raise BadInput(
                 f"batches: batch {number} has {count} images, the first has {first}; "
@@ -124,25 +124,25 @@ def scan_states(
             )
         apply, weights, result = programs.of(batch)
         if best is None:
-            best = parallel.replicate(_first(result, k, start), devices)
+            best = parallel.replicate(_initial_topk(result, k, start), devices)
         # A batch that is short is filled up, so that it compiles nothing new.
         images = np.where(np.arange(size) < count, seen + np.arange(size), -1)
         seen += count
         given = [
-            parallel.shard_batch(each, (size // piece, piece), devices)
+            parallel.shard_batch(each, (size // microbatch, microbatch), devices)
             for each in (*batch, images)
         ]
         # While a batch is computed the next is read and sent, and no more than that.
         jax.block_until_ready(best)
-        best = _absorb(weights, best, *given, apply=apply, k=k, devices=devices)
+        best = _merge_batch(weights, best, *given, apply=apply, k=k, devices=devices)
         yield ScanState(best, seen)
 
 
 class _Programs:
     """`maps_fn`, prepared for each shape of batches once in a pass."""
 
-    def __init__(self, maps_fn: MapsFn, piece: int, devices):
-        self._maps_fn, self._piece, self._devices = maps_fn, piece, devices
+    def __init__(self, maps_fn: MapsFn, microbatch: int, devices):
+        self._maps_fn, self._microbatch, self._devices = maps_fn, microbatch, devices
         self._known, self._placed = {}, {}
 
     def of(self, batch: tuple[np.ndarray, ...]):
@@ -151,7 +151,10 @@ class _Programs:
         if key not in self._known:
             program = model_functions.prepare_arguments(
                 self._maps_fn,
-                *(jax.ShapeDtypeStruct((self._piece, *s), dtype) for s, dtype in key),
+                *(
+                    jax.ShapeDtypeStruct((self._microbatch, *s), dtype)
+                    for s, dtype in key
+                ),
             )
             if not isinstance(program.result, dict):
                 found = type(program.result).__name__
@@ -169,7 +172,7 @@ class _Programs:
         return self._placed[id(array)][1]
 
 
-def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
+def _initial_topk(result, k: int, start: ScanState | None) -> dict[str, TopK]:
     """What a pass begins with."""
     fresh = {name: empty(maps.shape[-1], k) for name, maps in result.items()}
     if start is None:
@@ -188,22 +191,22 @@ def _first(result, k: int, start: ScanState | None) -> dict[str, TopK]:
 @functools.partial(
     xla.jit, static_argnames=("apply", "k", "devices"), donate_argnames="best"
 )
-def _absorb(weights, best, *batch, apply, k: int, devices):
+def _merge_batch(weights, best, *batch, apply, k: int, devices):
     """`best`, merged with the top k of a batch.
 
     A batch is what `apply` takes, [P, B, ...] each for P pieces of B images, and last
     the images' indices [P, B].
     """
 
-    def of_piece(best, piece):
-        *arguments, indices = piece
+    def of_microbatch(best, microbatch):
+        *arguments, indices = microbatch
         maps = apply(weights, *arguments)
         found = {name: of_batch(maps[name], indices) for name in best}
         return merge_all(best, found), None
 
     def of_pieces(*batch):
         fresh = {name: empty(len(each.values), k) for name, each in best.items()}
-        return lax.scan(of_piece, fresh, batch)[0]
+        return lax.scan(of_microbatch, fresh, batch)[0]
 
     def of_devices(*batch):
         gathered = lax.all_gather(of_pieces(*batch), parallel.AXIS)

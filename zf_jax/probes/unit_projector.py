@@ -91,7 +91,10 @@ class UnitProjector:
         self._net, self._layer, self._rule = net.upto(layer), layer, rule
         self._params = {each.name: params[each.name] for each in self._net.layers}
         self._control, self._keep = control, None if all_of_trace else rule
-        self._crop, self._field = cheaper_crop(net, layer), geometry.fields(net)[layer]
+        self._crop, self._field = (
+            cheaper_crop(net, layer),
+            geometry.receptive_fields(net)[layer],
+        )
         self._forward_kernels, self._backward_kernels = None, {}
         self.batch_size = batch_size or self._fitting()
 
@@ -118,7 +121,7 @@ class UnitProjector:
         net, firsts, valid = self._crops(sizes, filled.positions)
         if valid is not None:
             images = [
-                receptive_field_crops.cut(image, first, net.input.size)
+                receptive_field_crops.crop_with_zeros(image, first, net.input.size)
                 for image, first in zip(images, firsts, strict=True)
             ]
         given = self._params, np.stack(images), valid

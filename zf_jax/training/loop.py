@@ -106,7 +106,7 @@ def check(run: Run) -> None:
         )
 
 
-def epochs(
+def train_epochs(
     run: Run,
     store: checkpoint.Store,
     *,
@@ -134,11 +134,11 @@ def epochs(
     """
     check(run)
     model = make_model(run.net, run.recipe)
-    optimize = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
+    tx = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
     schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
-    template = step.first_state(model, optimize, run.recipe.seed)
+    template = step.first_state(model, tx, run.recipe.seed)
     state = step.replicate(store.restore(template) or template)
-    train_step = step.make_train_step(model, optimize)
+    train_step = step.make_train_step(model, tx)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
     stream = batches.training(
@@ -153,8 +153,8 @@ def epochs(
             ended = done % run.steps_per_epoch == 0
             read_loss = ended or done % _LOSS_EVERY == 0
             on_step(done, _mean_loss(state, done) if read_loss else None)
-            late = time.monotonic() - saved > 60 * save_minutes
-            if not ended and (stop() or late):
+            save_due = time.monotonic() - saved > 60 * save_minutes
+            if not ended and (stop() or save_due):
                 _save(store, state)
                 saved = time.monotonic()
                 if stop():

@@ -13,7 +13,7 @@ from zf_jax.transforms.incremental import Plan, Step
 from zf_jax.transforms.jaxpr import TracedFunction
 
 # Multiply-adds that touching one value is worth: measured, roughly, on CPUs.
-_TOUCH = 8
+_MEMORY_ACCESS_COST = 8
 
 
 def multiply_adds(equation) -> int:
@@ -35,7 +35,7 @@ def of_function(traced: TracedFunction) -> int:
 
 def of_equation(equation) -> int:
     """The work of one operation on one image."""
-    each = multiply_adds(equation) + _TOUCH
+    each = multiply_adds(equation) + _MEMORY_ACCESS_COST
     return _values(equation) * each + _nested(equation)
 
 
@@ -47,7 +47,7 @@ def of_plan(plan: Plan) -> float:
 def of_step(step: Step) -> float:
     """The work of one operation at one position of the occluder."""
     # A window is computed, and then set into its surroundings.
-    touched = _TOUCH if step.window is None else 2 * _TOUCH
+    touched = _MEMORY_ACCESS_COST if step.window is None else 2 * _MEMORY_ACCESS_COST
     each = multiply_adds(step.equation) + touched
     work = _values(step.equation) * each + _nested(step.equation)
     return share(step) * work

@@ -30,7 +30,7 @@ from zf_jax.transforms.planner import Planner
 from zf_jax.transforms.windows import Interval, Window
 
 # A window that covers this share of its feature map is computed as the whole map.
-_NEARLY = 0.85
+_DENSE_FRACTION = 0.85
 
 
 class Step(NamedTuple):
@@ -151,7 +151,7 @@ def _step(planner: Planner, equation) -> Step:
     planner.record(equation.outvars, window)
     if window:
         computed = math.prod(i.size for i in window.intervals)
-        if computed >= _NEARLY * math.prod(i.length for i in window.intervals):
+        if computed >= _DENSE_FRACTION * math.prod(i.length for i in window.intervals):
             compute = _made_whole(planner, equation, compute)
     return Step(equation, compute, window)
 

@@ -86,7 +86,9 @@ def slide(interval: Interval, out: int, size: int, stride: int, before: int):
     Returns:
       An Interval of the output.
     """
-    low, high = geometry.touched(interval.low, interval.high, size, stride, before)
+    low, high = geometry.windows_overlapping(
+        interval.low, interval.high, size, stride, before
+    )
     low = np.clip(low, 0, out)
     return Interval(low, np.clip(high, low, out), out)
 
