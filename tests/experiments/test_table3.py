@@ -97,7 +97,7 @@ def test_errors_are_those_of_the_checkpoint(swept, creatures_dir):
 
 def test_what_ended_is_read(swept, creatures_dir, monkeypatch):
     out, ran = swept
-    monkeypatch.setattr(loop, "epochs", None)
+    monkeypatch.setattr(loop, "train_epochs", None)
     monkeypatch.setattr(loop, "evaluate", None)
     again = sweep(creatures_dir, out)
     assert again.out == ran.out
@@ -121,7 +121,7 @@ def test_ctrl_c_saves_and_the_rest_goes_on(creatures_dir, tmp_path, monkeypatch)
         return epochs(run, store, on_step=ask, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "epochs", interrupted)
+        patch.setattr(loop, "train_epochs", interrupted)
         ran = sweep(creatures_dir, out, variants=BOTH)
     assert ran.code == 130
     assert "the same command goes on from here" in ran.out

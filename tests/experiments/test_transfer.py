@@ -138,7 +138,7 @@ def test_from_scratch_learns_of_every_class(
         seen.append((run.steps, sources.classes(run.train).tolist()))
         return epochs(run, *given, **options)
 
-    monkeypatch.setattr(loop, "epochs", watched)
+    monkeypatch.setattr(loop, "train_epochs", watched)
     given = "--scratch=2", f"--scratch_steps={steps}", f"--out={tmp_path}"
     transfer(run, creatures_dir, *given)
     ((length, labels),) = seen
