@@ -14,6 +14,7 @@ from tests.experiments.commands import (
 )
 from zf_jax.errors import BadInput
 from zf_jax.figures import feature_pages
+from zf_jax.probes import projection
 from zf_jax.training import checkpoint
 
 
@@ -42,6 +43,19 @@ def drawn(monkeypatch):
         return path
 
     monkeypatch.setattr(feature_pages, "draw", keep)
+    return kept
+
+
+@pytest.fixture
+def rules(monkeypatch):
+    """The rules that projectors were asked for."""
+    kept, projector = [], projection.Projector
+
+    def keep(*given, rule, **rest):
+        kept.append(rule)
+        return projector(*given, rule=rule, **rest)
+
+    monkeypatch.setattr(projection, "Projector", keep)
     return kept
 
 
@@ -85,7 +99,9 @@ def test_all_maps_of_all_layers(run, dead, creatures_dir, tmp_path):
     assert layer5["projections"][0].any()
 
 
-def test_dead_maps_are_drawn_where_asked_for(run, dead, creatures_dir, tmp_path, drawn):
+def test_dead_maps_are_drawn_where_asked_for(
+    run, dead, creatures_dir, tmp_path, drawn, rules
+):
     given = "--maps=4,0,1", "--layers=layer5", "--rule=guided"
     ran = features(run, creatures_dir, tmp_path, *given)
     ((captions, shown),) = drawn
@@ -102,6 +118,8 @@ def test_dead_maps_are_drawn_where_asked_for(run, dead, creatures_dir, tmp_path,
     ran = features(run, creatures_dir, tmp_path, "--maps=4,1", "--layers=layer5")
     assert not drawn[0][1].any()
     assert names(ran) == ["layer5.png", "layer5.npz"]
+    # What a projector makes of a rule, tests/probes/test_projection.py compares.
+    assert rules == ["guided", "deconvnet", "deconvnet"]
 
 
 def test_fewer_images_than_k(run, creatures_dir, tmp_path, drawn):

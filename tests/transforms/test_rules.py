@@ -57,6 +57,28 @@ def pooled_along_channels(x):
     return lax.reduce_window(x, 0.0, lax.add, *windows)
 
 
+def pooled_below_zero(x):
+    """Padding never is the largest value or the smallest, whatever their signs."""
+    windows = (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
+    below, above = -1 - jnp.abs(x), 1 + jnp.abs(x)
+    return (
+        lax.reduce_window(below, -jnp.inf, lax.max, *windows),
+        lax.reduce_window(above, jnp.inf, lax.min, *windows),
+    )
+
+
+def dilated_filter(x):
+    """Reads 5 rows and 7 columns for each value, with gaps between them."""
+    return lax.conv_general_dilated(
+        x,
+        normal(3, 3, 4, 2),
+        (1, 1),
+        "SAME",
+        rhs_dilation=(2, 3),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
 def dilated_first(x):
     """A transposed convolution: its windows are not followed."""
     return lax.conv_transpose(
@@ -84,6 +106,8 @@ OPERATIONS = (
     products,
     of_two_sizes,
     pooled_along_channels,
+    pooled_below_zero,
+    dilated_filter,
     dilated_first,
     padded_between,
 )
