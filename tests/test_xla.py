@@ -40,13 +40,13 @@ def main():
     images = np.ones((2, 2, 2, 3), np.float32)
     swept = occlusion.sweep(sums_beside, images, side=1, stride=1, fill=1.0)
     best = topk.scan(lambda images: {"sums": sums_beside(images)}, [images], k=1)
-    over = list(batched.over(sums_beside, [images]))
+    found = list(batched.map_batches(sums_beside, [images]))
     compiled = xla.jit(convolve).lower(images, jnp.ones((3, 3, 3, 4))).compile()
     found = {
         "xla.jit": xla.jit(sums)(ROWS)[-1].item(),
         "occlusion.sweep": np.unique(swept[..., -1]).tolist(),
         "topk.scan": best["sums"].values[-1].tolist(),
-        "batched.over": np.unique(over[0][:, -1]).tolist(),
+        "batched.map_batches": np.unique(found[0][:, -1]).tolist(),
         "program": compiled.as_text(),
     }
     print(json.dumps(found))
@@ -67,7 +67,7 @@ def without_flags():
 
 def test_sums_are_right_in_all_that_compiles_a_users_function(without_flags):
     assert without_flags["xla.jit"] == RIGHT
-    for name in ("occlusion.sweep", "topk.scan", "batched.over"):
+    for name in ("occlusion.sweep", "topk.scan", "batched.map_batches"):
         assert without_flags[name] == [RIGHT], name
 
 

@@ -49,7 +49,7 @@ def choose(
     files: dataset.ImageFiles | None,
     data: dataset.Dataset | None,
     *,
-    otherwise: int = 0,
+    default_classes: int = 0,
     taken: Iterable[str] = (),
 ) -> list[ChosenImage]:
     """The images of a configuration: all `files`, and some of `data` by index.
@@ -59,15 +59,15 @@ def choose(
       loaded: the net.
       files: of --images; None if there are none.
       data: the data set; None if it is not needed.
-      otherwise: so many classes whose first image is taken where none is named.
+      default_classes: so many classes whose first image is taken where none is named.
       taken: names that no image may have.
 
     Raises:
       BadInput: no images, an unknown index, or a class that is unknown or ambiguous.
     """
     if files is None and not config.indices:
-        if otherwise:
-            return _first_of_classes(loaded, data, otherwise)
+        if default_classes:
+            return _first_of_classes(loaded, data, default_classes)
         raise BadInput("--images: give image files, or --indices of the data set")
     if config.classes and not files:
         raise BadInput("--classes: those of --images; the data set knows its own")

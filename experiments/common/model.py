@@ -204,16 +204,16 @@ def from_run(
       BadInput: no such checkpoint or layer, a size smaller than the net's input, or
         names that do not fit the classes.
     """
-    about, params, _ = checkpoint.load(workdir, step)
-    net = about.net.upto(upto) if upto else about.net
+    metadata, params, _ = checkpoint.load(workdir, step)
+    net = metadata.net.upto(upto) if upto else metadata.net
     params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
     loaded = LoadedModel(
         net,
         params,
-        about.labels,
-        about.resize,
-        about.dataset,
-        about.data_dir,
+        metadata.labels,
+        metadata.resize,
+        metadata.dataset,
+        metadata.data_dir,
         checkpoint.locate(workdir),
     )
     return _adjust(loaded, cut=upto is not None, size=size, labels=labels, rule=rule)

@@ -103,7 +103,7 @@ def _ranks(nets: list[ensemble.Member]) -> np.ndarray:
     """[nets, 2, images]: by one crop and by ten; the average of several nets last."""
     labels, *streams = _streams([net.data for net in nets])
     probabilities = [
-        batched.over(
+        batched.map_batches(
             topk_error.make_probabilities(
                 _make_logits(net.loaded), activation=net.loaded.probabilities
             ),

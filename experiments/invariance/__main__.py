@@ -104,7 +104,7 @@ def _images(
     if not files or config.choice.indices or background:
         data = dataset.Dataset(config.data, loaded)
         background = min(background, len(data))
-    chosen = image_choice.choose(config.choice, loaded, files, data, otherwise=5)
+    chosen = image_choice.choose(config.choice, loaded, files, data, default_classes=5)
     return chosen, data, background
 
 

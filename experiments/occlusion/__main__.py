@@ -96,7 +96,7 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
         print(occlusion.explain(outputs_fn, chosen[0].image, **square))
     fill, written = _grey(loaded.net, config.fill), []
     for one in cli.progress(chosen, desc="occlusion"):
-        swept = panels.Swept(
+        swept = panels.SweepResult(
             one,
             _sweep(config, outputs_fn, one.image, fill),
             _evaluate(outputs_fn, one.image),

@@ -29,7 +29,7 @@ class Square(NamedTuple):
     fill: jax.Array
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """What is known of an image.
 
     Attributes:
@@ -91,7 +91,7 @@ class Neighbours:
 def draw(
     loaded: LoadedModel,
     layer: str,
-    swept: Swept,
+    swept: SweepResult,
     square: Square,
     neighbours: Neighbours | None,
     out: pathlib.Path,
@@ -125,7 +125,9 @@ def draw(
     return [picture, numbers]
 
 
-def _project(loaded: LoadedModel, layer: str, swept: Swept, channel: int) -> np.ndarray:
+def _project(
+    loaded: LoadedModel, layer: str, swept: SweepResult, channel: int
+) -> np.ndarray:
     """[1, h, w, C]: the projection of a channel from the image itself."""
     images = [swept.chosen.image]
     unit = {"layer": layer, "channels": [channel]}
@@ -140,7 +142,7 @@ def _covered(image: np.ndarray, square: Square) -> np.ndarray:
     return covered
 
 
-def _classes(loaded: LoadedModel, swept: Swept) -> ClassMaps:
+def _classes(loaded: LoadedModel, swept: SweepResult) -> ClassMaps:
     label, labels = swept.label, loaded.labels
     # A single unit tells its class from all else.
     top_labels = (f"not {labels[0]}", *labels) if len(labels) == 1 else labels

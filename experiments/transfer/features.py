@@ -85,7 +85,7 @@ def _fill(
                 fresh, "w+", dtype=np.float32, shape=shape
             )
         with cli.progress(total=len(data), desc="features", unit=" images") as bar:
-            for found in batched.over(features, data.batches()):
+            for found in batched.map_batches(features, data.batches()):
                 for layer, rows in found.items():
                     arrays[layer][bar.n : bar.n + len(rows)] = rows
                 bar.update(len(rows))

@@ -84,7 +84,7 @@ def _train_classifier(
         prepared = convnet.prepare(pixels, net.input)
         return network.apply({"params": params}, prepared)[0].argmax(axis=1)
 
-    return lambda batches: np.concatenate(list(batched.over(predict, batches)))
+    return lambda batches: np.concatenate(list(batched.map_batches(predict, batches)))
 
 
 def _train(

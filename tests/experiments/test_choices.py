@@ -83,7 +83,7 @@ def test_refuses_images_of_the_data_set(loaded, data, config, culprit):
 
 
 def test_the_first_of_classes(loaded, data):
-    chosen = image_choice.choose(ImageConfig(), loaded, None, data, otherwise=3)
+    chosen = image_choice.choose(ImageConfig(), loaded, None, data, default_classes=3)
     assert len({one.label for one in chosen}) == 3
     for one in chosen:
         assert one.name == f"{data.labels[one.label]}-{one.index}"

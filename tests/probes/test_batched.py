@@ -32,7 +32,7 @@ def batches(size=6):
 @pytest.mark.parametrize("count", [1, 2])
 def test_is_the_function_of_every_image(count, compilations):
     read, devices = make_read(), jax.local_devices()[:count]
-    found = list(batched.over(read, batches(), devices=devices))
+    found = list(batched.map_batches(read, batches(), devices=devices))
     # 23 images by 6: the last batch is as short as it came.
     assert [len(each["sum"]) for each in found] == [6, 6, 6, 5]
     assert all(isinstance(each["sum"], np.ndarray) for each in found)
@@ -41,7 +41,7 @@ def test_is_the_function_of_every_image(count, compilations):
     np.testing.assert_allclose(product, flat @ WEIGHTS, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(total, flat.sum(axis=1), rtol=1e-4, atol=1e-5)
     with compilations() as again:
-        list(batched.over(read, batches(), devices=devices))
+        list(batched.map_batches(read, batches(), devices=devices))
     assert not again
 
 
@@ -53,7 +53,7 @@ def test_batches_are_read_as_they_are_needed():
             seen.append(index)
             yield batch
 
-    found = batched.over(read, given())
+    found = batched.map_batches(read, given())
     next(found)
     # The one that is given, and the one that the devices are at.
     assert seen == [0, 1]
@@ -85,21 +85,21 @@ def test_a_buffer_that_is_filled_again_for_every_batch():
             buffer[:] = IMAGES[first : first + len(buffer)]
             yield buffer
 
-    found = np.concatenate([each["sum"] for each in batched.over(read, given())])
+    found = np.concatenate([each["sum"] for each in batched.map_batches(read, given())])
     want = IMAGES[:20].reshape(20, 12).sum(axis=1)
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_of_nothing():
-    assert list(batched.over(make_read(), [])) == []
+    assert list(batched.map_batches(make_read(), [])) == []
 
 
 def test_a_function_that_drops_the_images_is_refused():
     with pytest.raises(BadInput, match="axis of images"):
-        list(batched.over(lambda images: images.sum(), batches()))
+        list(batched.map_batches(lambda images: images.sum(), batches()))
 
 
 @pytest.mark.parametrize("later", [IMAGES[:5], IMAGES[:3, :1]])
 def test_a_later_batch_of_another_shape_is_refused(later):
     with pytest.raises(BadInput, match=r"batches: batch 1 has shape .*, the first \(4"):
-        list(batched.over(make_read(), [IMAGES[:4], later]))
+        list(batched.map_batches(make_read(), [IMAGES[:4], later]))

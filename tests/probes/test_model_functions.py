@@ -193,7 +193,7 @@ def test_a_model_changed_in_place_gives_its_new_outputs(change, compilations):
         "sweep": lambda: sweep(model, image),
         "jitted": lambda: sweep(jitted, image),
         "topk": lambda: topk.scan(lambda x: {"y": model(x)}, [image[None]])["y"].values,
-        "over": lambda: next(iter(batched.over(model, [image[None]]))),
+        "map_batches": lambda: next(iter(batched.map_batches(model, [image[None]]))),
     }
     for probe in probes.values():
         probe()
@@ -208,7 +208,7 @@ def test_a_model_changed_in_place_gives_its_new_outputs(change, compilations):
     np.testing.assert_allclose(found["sweep"], sweep(fresh, image), atol=1e-6)
     np.testing.assert_array_equal(found["jitted"], found["sweep"])
     want = fresh(image[None])
-    np.testing.assert_allclose(found["over"], want, atol=1e-6)
+    np.testing.assert_allclose(found["map_batches"], want, atol=1e-6)
     np.testing.assert_allclose(found["topk"][:, 0], want[0], atol=1e-6)
 
 

@@ -23,7 +23,7 @@ def make_logits():
 
 def probabilities(views, read=None, **options):
     read = topk_error.make_probabilities(read or make_logits())
-    return np.concatenate(list(batched.over(read, views, **options)))
+    return np.concatenate(list(batched.map_batches(read, views, **options)))
 
 
 def views(count, size=8):
@@ -85,7 +85,7 @@ def test_devices_agree():
 
 def test_compiled_once(compilations):
     read = topk_error.make_probabilities(make_logits())
-    list(batched.over(read, views(19)))
+    list(batched.map_batches(read, views(19)))
     with compilations() as again:
-        list(batched.over(read, views(19)))
+        list(batched.map_batches(read, views(19)))
     assert not again

@@ -12,7 +12,7 @@ from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions
 
 
-def over(
+def map_batches(
     model_fn: model_functions.ModelFn,
     batches: Iterable[np.ndarray],
     *,

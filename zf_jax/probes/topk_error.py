@@ -25,7 +25,7 @@ def make_probabilities(
 
     Returns:
       A function of crops [N, V, H, W, C], V of each image, to probabilities
-      [N, V, L] float32; for `batched.over`.
+      [N, V, L] float32; for `batched.map_batches`.
     """
 
     def probabilities(crops: jax.Array) -> jax.Array:
