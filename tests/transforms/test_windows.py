@@ -22,7 +22,7 @@ def intervals(draw, length=None):
 
 def marked(interval: Interval) -> np.ndarray:
     """[T, length]: what changed."""
-    entries = np.arange(interval.length)
+    entries = np.arange(interval.axis_length)
     return (entries >= interval.low[:, None]) & (entries < interval.high[:, None])
 
 
@@ -35,9 +35,9 @@ def seen(changed, size, stride, before, after):
 
 def assert_around(interval: Interval, changed: np.ndarray):
     """The interval begins and ends with what changed, and holds it all."""
-    assert interval.length == changed.shape[1]
+    assert interval.axis_length == changed.shape[1]
     for low, high, entries in zip(interval.low, interval.high, changed, strict=True):
-        assert 0 <= low <= high <= interval.length
+        assert 0 <= low <= high <= interval.axis_length
         where = np.flatnonzero(entries)
         if len(where):
             assert (low, high) == (where[0], where[-1] + 1)
@@ -45,9 +45,9 @@ def assert_around(interval: Interval, changed: np.ndarray):
 
 def assert_in_region(region: Region, interval: Interval):
     """Windows of one size, within the map, around what changed."""
-    assert 1 <= region.size <= interval.length
+    assert 1 <= region.size <= interval.axis_length
     assert (region.first >= 0).all()
-    assert (region.first + region.size <= interval.length).all()
+    assert (region.first + region.size <= interval.axis_length).all()
     changed = interval.low < interval.high
     assert (region.first <= interval.low)[changed].all()
     assert (region.first + region.size >= interval.high)[changed].all()
@@ -64,7 +64,7 @@ def assert_in_region(region: Region, interval: Interval):
 )
 def test_slide_is_what_a_sliding_sum_changes(interval, size, stride, padding):
     before, after = padding
-    assume(interval.length + before + after >= size)
+    assume(interval.axis_length + before + after >= size)
     changed = seen(marked(interval), size, stride, before, after)
     touched = windows.slide(interval, changed.shape[1], size, stride, before)
     assert_around(touched, changed)
@@ -106,7 +106,7 @@ def _ends(length, positions):
 @QUICK
 @given(intervals(), st.integers(-5, 5), st.integers(-5, 5))
 def test_shift_is_padding_ahead(interval, before, after):
-    length = interval.length + before + after
+    length = interval.axis_length + before + after
     assume(length >= 1)
     changed = marked(interval)
     # Padding below 0 takes entries away.

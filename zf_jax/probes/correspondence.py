@@ -106,7 +106,7 @@ def changes(
     """
     # The first covers nothing: it gives x.
     boxes = np.pad(np.asarray(boxes, np.int32), ((0, 0), (1, 0), (0, 0)))
-    size = occlusion_engine.even(batch_size, boxes.shape[1])
+    size = occlusion_engine.balanced_chunk_size(batch_size, boxes.shape[1])
     filled = np.minimum(
         np.arange(math.ceil(boxes.shape[1] / size) * size), boxes.shape[1] - 1
     )

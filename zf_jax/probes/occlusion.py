@@ -94,7 +94,7 @@ def sweep(
             program.apply, program.weights, shape, dtype, devices
         )
         share = math.ceil(math.prod(positions.shape) / len(devices))
-        batch_size = occlusion_engine.even(batch_size or fitting, share)
+        batch_size = occlusion_engine.balanced_chunk_size(batch_size or fitting, share)
         program = model_functions.prepare(model_fn, batch_size, shape, dtype)
     given = program.weights, images, fill
     if len(devices) > 1 or chosen:

@@ -93,21 +93,21 @@ def _incremental(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     prepared, total = plan.prepare(clean), math.ceil(plan.positions / len(devices))
     dense = _fitting(costs.peak_bytes_dense(plan), devices)
     chunk = chunk or min(dense, _fitting(costs.peak_bytes_windowed(plan), devices))
-    chunk = even(chunk, total)
+    chunk = balanced_chunk_size(chunk, total)
     chunks = math.ceil(total / chunk)
-    together = even(max(1, min(_BLOCK, dense) // chunk), chunks)
+    chunks_per_block = balanced_chunk_size(max(1, min(_BLOCK, dense) // chunk), chunks)
 
     def block(offsets):
-        offsets = offsets.reshape(together, chunk, -1)
+        offsets = offsets.reshape(chunks_per_block, chunk, -1)
         windowed = jax.vmap(lambda each: plan.windowed(clean, prepared, each, fill))
         live = jax.tree.map(_flat, lax.map(windowed, offsets))
         dense = jax.vmap(
             lambda values: plan.dense(clean, prepared, values),
-            axis_size=together * chunk,
+            axis_size=chunks_per_block * chunk,
         )
         return [leaf[:, 0] for leaf in dense(live)]
 
-    return _over(block, plan.offsets, together * chunk, devices)
+    return _map_positions(block, plan.offsets, chunks_per_block * chunk, devices)
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
@@ -132,7 +132,7 @@ def full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devices)
         def outputs_at(bounds):
             return jax.tree.leaves(apply(weights, jax.vmap(occlude)(bounds)))
 
-        leaves = _over(outputs_at, bounds, chunk, devices)
+        leaves = _map_positions(outputs_at, bounds, chunk, devices)
         return [leaf[1:] for leaf in leaves], [leaf[0] for leaf in leaves]
 
     outputs, clean = _by_image(sweep, images, fill)
@@ -148,7 +148,9 @@ def _by_image(sweep: Callable, images, fill):
     return lax.map(lambda pair: sweep(pair[0], pair[1][None]), (images, fill))
 
 
-def _over(function: Callable, positions: np.ndarray, chunk: int, devices: Devices):
+def _map_positions(
+    function: Callable, positions: np.ndarray, chunk: int, devices: Devices
+):
     """`function` of [chunk, ...] positions for all of them [T, ...], chunk by chunk."""
     total = len(positions)
     chunks = math.ceil(total / (chunk * len(devices))) * len(devices)
@@ -180,7 +182,7 @@ def _on_grid(leaf: jax.Array, grid: Grid) -> jax.Array:
     return leaf.reshape(len(leaf), *grid.shape, *leaf.shape[2:])
 
 
-def even(most: int, total: int) -> int:
+def balanced_chunk_size(most: int, total: int) -> int:
     """At most so many of a total at a time, as evenly as can be."""
     return math.ceil(total / math.ceil(total / most))
 

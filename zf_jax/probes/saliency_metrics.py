@@ -165,7 +165,7 @@ def _curves(
             "[N, H, W, C]"
         )
     count = math.ceil(maps.shape[1] * maps.shape[2] / step) + 1
-    size = occlusion_engine.even(batch_size, count)
+    size = occlusion_engine.balanced_chunk_size(batch_size, count)
     program = model_functions.prepare(model_fn, size, first.shape[1:], first.dtype)
     given = first, last, jnp.asarray(maps), jnp.asarray(labels)
     return _replace_pixels(

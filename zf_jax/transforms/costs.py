@@ -57,7 +57,7 @@ def share(step: Step) -> float:
     """How much of an operation's result is computed at one position."""
     if step.window is None:
         return 1.0
-    return math.prod(i.size / i.length for i in step.window.intervals)
+    return math.prod(i.size / i.axis_length for i in step.window.intervals)
 
 
 def _values(equation) -> int:

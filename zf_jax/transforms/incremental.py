@@ -115,26 +115,26 @@ class Plan:
         Returns:
           The values of `live`, [1, ...] arrays.
         """
-        run = Evaluation(clean, prepared, offsets, {}, {})
-        run.values[self._traced.image] = self._occlude(run, fill)
-        self._do(run, self.steps[: self._split])
-        return [get(run) for get in self._get_live]
+        evaluation = Evaluation(clean, prepared, offsets, {}, {})
+        evaluation.values[self._traced.image] = self._occlude(evaluation, fill)
+        self._do(evaluation, self.steps[: self._split])
+        return [get(evaluation) for get in self._get_live]
 
     def dense(self, clean, prepared, values: list) -> list:
         """The leaves of the function's result at one position, from `windowed`'s."""
         given = dict(zip(self.live, values, strict=True))
-        run = Evaluation(clean, prepared, None, given, {})
+        evaluation = Evaluation(clean, prepared, None, given, {})
         # What was a window has been set into its map.
         for atom in filter(self._planner.window, self.live):
-            self._planner.remember_whole(run, atom)
-        self._do(run, self.dense_steps)
-        return [get(run) for get in self._get_results]
+            self._planner.remember_whole(evaluation, atom)
+        self._do(evaluation, self.dense_steps)
+        return [get(evaluation) for get in self._get_results]
 
     @staticmethod
-    def _do(run: Evaluation, steps: list[Step]) -> None:
+    def _do(evaluation: Evaluation, steps: list[Step]) -> None:
         for step in steps:
-            results = step.compute(run)
-            run.values.update(zip(step.equation.outvars, results, strict=True))
+            results = step.compute(evaluation)
+            evaluation.values.update(zip(step.equation.outvars, results, strict=True))
 
 
 def _step(planner: Planner, equation) -> Step:
@@ -151,7 +151,9 @@ def _step(planner: Planner, equation) -> Step:
     planner.record(equation.outvars, window)
     if window:
         computed = math.prod(i.size for i in window.intervals)
-        if computed >= _DENSE_FRACTION * math.prod(i.length for i in window.intervals):
+        if computed >= _DENSE_FRACTION * math.prod(
+            i.axis_length for i in window.intervals
+        ):
             compute = _made_whole(planner, equation, compute)
     return Step(equation, compute, window)
 
@@ -161,9 +163,9 @@ def _made_whole(planner: Planner, equation, compute):
     getters = [planner.whole(variable) for variable in equation.outvars]
     planner.record(equation.outvars, None)
 
-    def compute_whole(run: Evaluation):
-        results = compute(run)
-        run.values.update(zip(equation.outvars, results, strict=True))
-        return [get(run) for get in getters]
+    def compute_whole(evaluation: Evaluation):
+        results = compute(evaluation)
+        evaluation.values.update(zip(equation.outvars, results, strict=True))
+        return [get(evaluation) for get in getters]
 
     return compute_whole

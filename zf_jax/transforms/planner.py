@@ -11,9 +11,9 @@ from jax.extend.core import Literal
 
 from zf_jax.kernels import prepared_conv
 from zf_jax.transforms import jaxpr, rules_sliding, windows
+from zf_jax.transforms.clean_reader import CleanReader
 from zf_jax.transforms.evaluation import Evaluation, Getter, Offsets, Preparations
 from zf_jax.transforms.jaxpr import TracedFunction
-from zf_jax.transforms.surroundings import Surroundings
 from zf_jax.transforms.windows import Region, Window
 
 
@@ -28,7 +28,7 @@ class Planner:
     def __init__(self, traced: TracedFunction, platform: str):
         """Begins with nothing changed; platform: cpu, gpu or tpu."""
         self.offsets, self.preparations = Offsets(), Preparations()
-        self._clean = Surroundings(traced.equations, self.offsets, self.preparations)
+        self._clean = CleanReader(traced.equations, self.offsets, self.preparations)
         self._slices = rules_sliding.slices_of_pools(traced.equations)
         self._platform = platform
         # By variable: a Window, or None for what is whole; the clean ones are not here.
@@ -54,13 +54,13 @@ class Planner:
         """Least and largest starts of the slices that are one pool's."""
         return self._slices[rules_sliding.pool_of_slice(equation)]
 
-    def clean(self, atom) -> Getter:
+    def read_clean(self, atom) -> Getter:
         """Its value on the clean image."""
-        return lambda run: jaxpr.value_of(atom, run.clean)
+        return lambda evaluation: jaxpr.value_of(atom, evaluation.clean)
 
     def value(self, atom) -> Getter:
         """Its changed value: a window, or whole."""
-        return lambda run: run.values[atom]
+        return lambda evaluation: evaluation.values[atom]
 
     def sum_outside(self, atom, window: Window) -> Getter:
         """The sum over the window's axes of a clean value outside of the window."""
@@ -69,20 +69,22 @@ class Planner:
     def whole(self, atom) -> Getter:
         """Its value on the whole map."""
         if not self.changes(atom):
-            return self.clean(atom)
+            return self.read_clean(atom)
         if self.window(atom) is None:
             return self.value(atom)
-        return self.surrounded(atom, self._whole_regions(atom))
+        return self.read_regions(atom, self._whole_regions(atom))
 
-    def remember_whole(self, run: Evaluation, atom) -> None:
-        """Says that a window's value in `run` has been set into its whole map."""
-        run.cache[_key(atom, self._whole_regions(atom), 0)] = run.values[atom]
+    def remember_whole(self, evaluation: Evaluation, atom) -> None:
+        """Says that a window's value has been set into its whole map."""
+        evaluation.cache[_key(atom, self._whole_regions(atom), 0)] = evaluation.values[
+            atom
+        ]
 
     def _whole_regions(self, atom) -> list[Region]:
         intervals = self.window(atom).intervals
-        return [Region(np.zeros_like(i.low), i.length) for i in intervals]
+        return [Region(np.zeros_like(i.low), i.axis_length) for i in intervals]
 
-    def surrounded(self, atom, regions: Sequence[Region], fill=0) -> Getter:
+    def read_regions(self, atom, regions: Sequence[Region], fill=0) -> Getter:
         """Regions of a windowed variable, the window set into its clean values.
 
         There is one region for each axis of the window; beyond the map lies `fill`.
@@ -95,13 +97,13 @@ class Planner:
         mask = self._clean.mask(atom.aval.ndim, window.axes, inner, regions)
         around = self._clean.around(atom, window.axes, regions, fill) if mask else None
 
-        def get(run: Evaluation):
-            if key not in run.cache:
-                moved = move(run)
+        def get(evaluation: Evaluation):
+            if key not in evaluation.cache:
+                moved = move(evaluation)
                 if mask:
-                    moved = jnp.where(mask(run), moved, around(run))
-                run.cache[key] = moved
-            return run.cache[key]
+                    moved = jnp.where(mask(evaluation), moved, around(evaluation))
+                evaluation.cache[key] = moved
+            return evaluation.cache[key]
 
         return get
 
@@ -118,22 +120,24 @@ class Planner:
             sizes[axis] = region.size
         cut = self._clean.cutter(starts, sizes)
 
-        def get(run: Evaluation):
-            value = run.values[atom]
-            return cut(run, lax.pad(value, jnp.zeros((), value.dtype), pads))
+        def get(evaluation: Evaluation):
+            value = evaluation.values[atom]
+            return cut(evaluation, lax.pad(value, jnp.zeros((), value.dtype), pads))
 
         return get
 
-    def onto(self, atom, window: Window, shape: Sequence[int]) -> Getter | None:
+    def align_operand(
+        self, atom, window: Window, shape: Sequence[int]
+    ) -> Getter | None:
         """An operand on the window of an elementwise result of `shape`.
 
         None for an operand of another shape.
         """
         own = atom.aval.shape
         if self.window(atom):
-            return self.surrounded(atom, window.regions)
+            return self.read_regions(atom, window.regions)
         if all(own[axis] == 1 for axis in window.axes if own):
-            return self.clean(atom)
+            return self.read_clean(atom)
         if any(own[axis] != shape[axis] for axis in window.axes):
             return None
         return self._clean.around(atom, window.axes, window.regions)
@@ -152,12 +156,16 @@ class Planner:
             return conv.prepare(jaxpr.value_of(kernel, clean))
 
         number = self.preparations.add((kernel, conv.key), prepare)
-        return lambda run, values: [conv.apply(values[0], run.prepared[number])]
+        return lambda evaluation, values: [
+            conv.apply(values[0], evaluation.prepared[number])
+        ]
 
     def apply(self, equation, window: Window | None, getters, **changes):
         """What a rule gives: the window, and the operation on what the getters give."""
         bind = self.bind(equation, **changes)
-        return window, lambda run: bind(run, [get(run) for get in getters])
+        return window, lambda evaluation: bind(
+            evaluation, [get(evaluation) for get in getters]
+        )
 
     def occluder(self, image, window: Window) -> Callable:
         """What the occluder's window shows: the fill, and the image at its border.
@@ -173,11 +181,13 @@ class Planner:
         starts = {a: r.first for a, r in zip(window.axes, regions, strict=True)}
         cut = self._clean.cutter(starts, shape)
 
-        def occlude(run: Evaluation, fill):
+        def occlude(evaluation: Evaluation, fill):
             if fill.shape == image.aval.shape:
-                fill = cut(run, fill)
+                fill = cut(evaluation, fill)
             fill = jnp.broadcast_to(fill, shape)
-            return jnp.where(mask(run), fill, around(run)) if mask else fill
+            return (
+                jnp.where(mask(evaluation), fill, around(evaluation)) if mask else fill
+            )
 
         return occlude
 

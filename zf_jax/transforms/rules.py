@@ -19,11 +19,13 @@ def _around_all(planner, equation, shape):
     found = [w for w in map(planner.window, equation.invars) if w]
     axes = found[0].axes
     lengths = [shape[axis] for axis in axes]
-    if any(w.axes != axes or [i.length for i in w.intervals] != lengths for w in found):
+    if any(
+        w.axes != axes or [i.axis_length for i in w.intervals] != lengths for w in found
+    ):
         return None
     intervals = zip(*(w.intervals for w in found), strict=True)
     window = Window(axes, tuple(map(windows.union, intervals)))
-    getters = [planner.onto(atom, window, shape) for atom in equation.invars]
+    getters = [planner.align_operand(atom, window, shape) for atom in equation.invars]
     if any(get is None for get in getters):
         return None
     return planner.apply(equation, window, getters)

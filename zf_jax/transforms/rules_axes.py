@@ -38,9 +38,9 @@ def reduction(planner, equation):
     value, rest = planner.value(atom), planner.sum_outside(atom, window)
     bind = planner.bind(equation)
 
-    def compute(run):
-        (inside,) = bind(run, [value(run)])
-        (outside,) = bind(run, [rest(run).astype(atom.aval.dtype)])
+    def compute(evaluation):
+        (inside,) = bind(evaluation, [value(evaluation)])
+        (outside,) = bind(evaluation, [rest(evaluation).astype(atom.aval.dtype)])
         return [inside + outside]
 
     return None, compute
@@ -66,11 +66,15 @@ def broadcast(planner, equation):
     dimensions = equation.params["broadcast_dimensions"]
     shape = equation.outvars[0].aval.shape
     axes = tuple(dimensions[axis] for axis in window.axes)
-    if any(shape[a] != s.length for a, s in zip(axes, window.intervals, strict=True)):
+    if any(
+        shape[a] != s.axis_length for a, s in zip(axes, window.intervals, strict=True)
+    ):
         return None
     moved = Window(axes, window.intervals)
     get, cut = planner.value(atom), moved.shape_within(shape)
-    return moved, lambda run: [lax.broadcast_in_dim(get(run), cut, dimensions)]
+    return moved, lambda evaluation: [
+        lax.broadcast_in_dim(get(evaluation), cut, dimensions)
+    ]
 
 
 def reshape(planner, equation):
@@ -93,7 +97,7 @@ def reshape(planner, equation):
         axes.append(same[0])
     moved = Window(tuple(axes), window.intervals)
     get, cut = planner.value(atom), moved.shape_within(after)
-    return moved, lambda run: [lax.reshape(get(run), cut)]
+    return moved, lambda evaluation: [lax.reshape(get(evaluation), cut)]
 
 
 def squeeze(planner, equation):
@@ -123,6 +127,6 @@ def dot(planner, equation):
     ]
     begin = len(batch[0]) + (len(free[0]) if side else 0)
     axes = tuple(begin + free[side].index(axis) for axis in window.axes)
-    getters = [planner.value(sides[side]), planner.clean(sides[1 - side])]
+    getters = [planner.value(sides[side]), planner.read_clean(sides[1 - side])]
     getters = getters[::-1] if side else getters
     return planner.apply(equation, Window(axes, window.intervals), getters)

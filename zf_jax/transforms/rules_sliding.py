@@ -59,7 +59,7 @@ def conv(planner, equation):
         padding[i] = (0, 0)
     order = np.argsort(axes)
     window = Window(tuple(axes[i] for i in order), tuple(intervals[i] for i in order))
-    getters = [planner.surrounded(atom, regions), planner.clean(kernel)]
+    getters = [planner.read_regions(atom, regions), planner.read_clean(kernel)]
     return planner.apply(equation, window, getters, padding=tuple(padding))
 
 
@@ -105,8 +105,8 @@ def pool(planner, equation):
         regions.append(windows.input_region(changed.region, size, stride, before))
         intervals.append(changed)
         padding[axis] = (0, 0)
-    getters = [planner.surrounded(atom, regions, fill)]
-    getters += [planner.clean(other) for other in equation.invars[1:]]
+    getters = [planner.read_regions(atom, regions, fill)]
+    getters += [planner.read_clean(other) for other in equation.invars[1:]]
     window = Window(window.axes, tuple(intervals))
     return planner.apply(equation, window, getters, padding=tuple(padding))
 
@@ -131,9 +131,11 @@ def strided_slice(planner, equation):
         intervals.append(changed)
         starts[axis] -= int(least[axis])
         limits[axis] = starts[axis] + (changed.size - 1) * strides[axis] + 1
-    get = planner.surrounded(atom, regions)
+    get = planner.read_regions(atom, regions)
     window = Window(window.axes, tuple(intervals))
-    return window, lambda run: [lax.slice(get(run), starts, limits, strides)]
+    return window, lambda evaluation: [
+        lax.slice(get(evaluation), starts, limits, strides)
+    ]
 
 
 def pad(planner, equation):
@@ -154,5 +156,7 @@ def pad(planner, equation):
         config[axis] = (0, 0, 0)
     window = Window(window.axes, tuple(intervals))
     # The new window may reach beyond the old map: there it holds padding.
-    getters = [planner.surrounded(atom, regions, fill), planner.clean(beyond)]
-    return window, lambda run: [lax.pad(*(get(run) for get in getters), config)]
+    getters = [planner.read_regions(atom, regions, fill), planner.read_clean(beyond)]
+    return window, lambda evaluation: [
+        lax.pad(*(get(evaluation) for get in getters), config)
+    ]

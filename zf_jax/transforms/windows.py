@@ -30,12 +30,12 @@ class Interval(NamedTuple):
 
     Attributes:
       low, high: [T] int, what changed, half open, within the axis.
-      length: of the axis.
+      axis_length: of the axis.
     """
 
     low: np.ndarray
     high: np.ndarray
-    length: int
+    axis_length: int
 
     @property
     def size(self) -> int:
@@ -46,7 +46,7 @@ class Interval(NamedTuple):
     def region(self) -> Region:
         """The window around it."""
         size = self.size
-        return Region(np.clip(self.low, 0, self.length - size), size)
+        return Region(np.clip(self.low, 0, self.axis_length - size), size)
 
 
 class Window(NamedTuple):
@@ -102,7 +102,7 @@ def union(intervals: Sequence[Interval]) -> Interval:
     """The smallest interval around several of one length."""
     if len(intervals) == 1:
         return intervals[0]
-    length = intervals[0].length
+    length = intervals[0].axis_length
     # Where nothing changed, low and high are equal but may stand anywhere.
     low = [np.where(i.low < i.high, i.low, length) for i in intervals]
     high = [np.where(i.low < i.high, i.high, 0) for i in intervals]

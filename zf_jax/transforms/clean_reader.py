@@ -14,7 +14,7 @@ from zf_jax.transforms.windows import Region, Window
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
-class Surroundings:
+class CleanReader:
     """Plans the reading of regions; every method gives what reads at one position."""
 
     def __init__(self, equations, offsets: Offsets, preparations: Preparations):
@@ -28,11 +28,11 @@ class Surroundings:
         """
         columns = {a: self._offsets.column(s) for a, s in starts.items() if s.any()}
 
-        def cut(run: Evaluation, value):
+        def cut(evaluation: Evaluation, value):
             if not columns:
                 return lax.slice(value, [0] * len(sizes), sizes)
             at = [
-                run.offsets[columns[axis]] if axis in columns else jnp.int32(0)
+                evaluation.offsets[columns[axis]] if axis in columns else jnp.int32(0)
                 for axis in range(len(sizes))
             ]
             return lax.dynamic_slice(value, at, sizes)
@@ -55,11 +55,13 @@ class Surroundings:
         if not bounds:
             return None
 
-        def mask(run: Evaluation):
+        def mask(evaluation: Evaluation):
             found = None
             for (low, high), shape, axis in bounds:
                 entries = lax.broadcasted_iota(jnp.int32, shape, axis)
-                here = (entries >= run.offsets[low]) & (entries < run.offsets[high])
+                here = (entries >= evaluation.offsets[low]) & (
+                    entries < evaluation.offsets[high]
+                )
                 found = here if found is None else found & here
             return found
 
@@ -82,7 +84,7 @@ class Surroundings:
         key = ("padded", atom, tuple(pads), fill)
         number = self._preparations.add(key, _padder(atom, pads, fill))
         cut = self.cutter(starts, sizes)
-        return lambda run: cut(run, run.prepared[number])
+        return lambda evaluation: cut(evaluation, evaluation.prepared[number])
 
     def _repeated(self, atom, axes, sizes) -> Getter | None:
         """For a value that is the same all along the axes: it need not be cut out."""
@@ -94,8 +96,8 @@ class Surroundings:
         if {axis for axis, length in lengths if length > 1} & set(axes):
             return None
 
-        def repeat(run: Evaluation):
-            value = jaxpr.value_of(source, run.clean)
+        def repeat(evaluation: Evaluation):
+            value = jaxpr.value_of(source, evaluation.clean)
             return lax.broadcast_in_dim(value, sizes, dimensions)
 
         return repeat
@@ -124,9 +126,9 @@ class Surroundings:
                 cut = self.cutter(starts | {axis: end}, sizes)
                 parts.append((number, cut, within))
 
-        def get(run: Evaluation):
+        def get(evaluation: Evaluation):
             return sum(
-                cut(run, run.prepared[number]).sum(within, keepdims=True)
+                cut(evaluation, evaluation.prepared[number]).sum(within, keepdims=True)
                 for number, cut, within in parts
             )
 
