@@ -7,7 +7,7 @@ import dataclasses
 import json
 import pathlib
 
-from launch import training
+from launch import train_session
 from zf_jax import cli, io
 
 
@@ -23,7 +23,7 @@ class ReportConfig:
 
 def main(config: ReportConfig) -> list[pathlib.Path]:
     """Writes and prints the report."""
-    metrics = (config.folder / "tiny" / training.METRICS).read_text()
+    metrics = (config.folder / "tiny" / train_session.METRICS).read_text()
     last = json.loads(metrics.splitlines()[-1])
     seconds = dict(stage.split("=") for stage in config.stages)
     figures = sorted(str(path) for path in config.folder.rglob("*.png"))

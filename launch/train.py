@@ -12,7 +12,7 @@ import pathlib
 
 from tqdm import tqdm
 
-from launch import settings, training
+from launch import settings, train_session
 from zf_jax import cli, spec
 from zf_jax.training import checkpoint
 
@@ -39,12 +39,12 @@ def main(config: TrainConfig) -> list[pathlib.Path]:
     workdir = config.workdir
     workdir.mkdir(parents=True, exist_ok=True)
     with (
-        training.collected_signals() as signals,
+        train_session.collected_signals() as signals,
         checkpoint.Store(workdir, run.metadata, config.keep_epochs) as store,
     ):
         if (store.newest or 0) >= run.steps:
             print(f"{workdir}: trained for {run.recipe.epochs} epochs or more before")
-        for row in training.epochs(
+        for row in train_session.epochs(
             run,
             store,
             workdir,
@@ -57,8 +57,12 @@ def main(config: TrainConfig) -> list[pathlib.Path]:
                 "{images_per_second:.0f} images/s".format(**row)
             )
     if signals:
-        training.exit_after_saving(signals)
-    files = [workdir / training.METRICS, workdir / training.CURVE, store.folder]
+        train_session.exit_after_saving(signals)
+    files = [
+        workdir / train_session.METRICS,
+        workdir / train_session.CURVE,
+        store.folder,
+    ]
     return [path for path in files if path.exists()]
 
 

@@ -15,7 +15,7 @@ import dataclasses
 import pathlib
 
 from experiments.table3 import result, rows
-from launch import settings, training
+from launch import settings, train_session
 from zf_jax import cli, io, spec
 from zf_jax.errors import BadInput
 from zf_jax.training import loop
@@ -45,7 +45,7 @@ def main(config: Table3Config) -> list[pathlib.Path]:
     # What is wrong with one shows before the first is trained.
     runs = [settings.make_run(config.run, net) for net in _nets(config)]
     results = [[] for _ in runs]
-    with training.collected_signals() as signals:
+    with train_session.collected_signals() as signals:
         for nth in range(config.seeds):
             for run, found in zip(runs, results, strict=True):
                 run = _with_seed(run, run.recipe.seed + nth)
@@ -64,7 +64,7 @@ def main(config: Table3Config) -> list[pathlib.Path]:
                 ]
                 path = io.save_json(config.out / "table3.json", {"rows": table})
                 if signals:
-                    training.exit_after_saving(signals)
+                    train_session.exit_after_saving(signals)
             print(f"{nth + 1} of {config.seeds} seeds\n{rows.text(table)}")
     return [path]
 

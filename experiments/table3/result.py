@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from experiments.table3 import rows
-from launch import training
+from launch import train_session
 from zf_jax import io
 from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint, loop, step
@@ -19,8 +19,8 @@ def measure(
     Args:
       run: what is trained, on what and how.
       workdir: of the run.
-      signals: of `training.collected_signals`: when one is there, training saves and
-        the process ends.
+      signals: of `train_session.collected_signals`: when one is there, training saves
+        and the process ends.
       save_minutes: minutes between two checkpoints within an epoch.
 
     Raises:
@@ -32,16 +32,16 @@ def measure(
         return found
     io.save_json(path, found)
     with checkpoint.Store(workdir, run.metadata) as store:
-        for _ in training.epochs(
+        for _ in train_session.epochs(
             run, store, workdir, signals=signals, save_minutes=save_minutes
         ):
             pass
         ended = (store.newest or 0) >= run.steps
     if not ended:
-        training.exit_after_saving(signals)
+        train_session.exit_after_saving(signals)
     found |= _errors(run, step.replicate(checkpoint.load(workdir).params))
     images = run.steps_per_epoch * run.recipe.batch_size
-    epochs = training.read_rows(workdir, run.steps)
+    epochs = train_session.read_rows(workdir, run.steps)
     found["seconds"] = sum(images / epoch["images_per_second"] for epoch in epochs)
     io.save_json(path, found)
     return found
