@@ -30,9 +30,8 @@ class Projector:
     excites many units, one forward pass of the whole image is less work than all their
     crops; then it is computed once, and kept for the units of all layers.
 
-    Args:
-      channels: which channels will be asked for, by layer; None stands for all.
-      net, params, images, best, rule, batch_size, control, own_values: as in `project`.
+    `channels` says which channels will be asked for, by layer; None stands for all. The
+    other arguments are those of `project`.
 
     Raises:
       BadInput: an unknown layer or channel.
