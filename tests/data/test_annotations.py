@@ -37,18 +37,19 @@ def test_a_box_is_where_its_pixels_come_out(shape, crop, corner, side):
 @pytest.mark.parametrize("shape", [(100, 60), (60, 100), (64, 64)])
 def test_resized_and_cropped(shape):
     # By hand: the middle quarter of the image is the middle quarter of what it is
-    # resized to, less what the crop takes off.
-    found = annotations.box((0.25, 0.25, 0.75, 0.75), shape, size=(20, 20), resize=32)
+    # resized to, less what the crop takes off, and every pixel that it touches: of the
+    # 53 rows or columns of the longer side, 13.25 to 39.75.
+    found = annotations.box((0.25, 0.25, 0.75, 0.75), shape, size=(30, 30), resize=32)
     rows, columns = (max(32, round(n * 32 / min(shape))) for n in shape)
-    first = (rows - 20) // 2, (columns - 20) // 2
+    first = (rows - 30) // 2, (columns - 30) // 2
     low = np.floor([rows / 4 - first[0], columns / 4 - first[1]])
     high = np.ceil([rows * 3 / 4 - first[0], columns * 3 / 4 - first[1]])
-    np.testing.assert_array_equal(found, np.clip([*low, *high], 0, 20))
+    np.testing.assert_array_equal(found, np.clip([*low, *high], 0, 30))
     # And beside the pixels.
     image = np.zeros((*shape, 3), np.uint8)
     quarter = tuple(slice(n // 4, n * 3 // 4) for n in shape)
     image[quarter] = 255
-    cut = crops.centre(crops.resize(image, 32), (20, 20))[..., 0] > 127
+    cut = crops.centre(crops.resize(image, 32), (30, 30))[..., 0] > 127
     inside = np.argwhere(cut)
     assert np.abs(inside.min(axis=0) - found[:2]).max() <= 1
     assert np.abs(inside.max(axis=0) + 1 - found[2:]).max() <= 1

@@ -17,6 +17,11 @@ def reversed_both(x):
     return lax.rev(x, (3,)) + lax.rev(x, (1,))
 
 
+def turned(x):
+    """Rows become columns, and a window's with them."""
+    return x.swapaxes(1, 2)
+
+
 def halves(x):
     """Split along channels, which keeps the window, and along rows, which does not."""
     one, other = jnp.split(x, 2, axis=3)
@@ -99,6 +104,7 @@ def padded_between(x):
 
 OPERATIONS = (
     reversed_both,
+    turned,
     halves,
     joined,
     one_channel,
@@ -114,7 +120,7 @@ OPERATIONS = (
 
 
 @pytest.mark.parametrize(
-    "operations", [OPERATIONS[:5], OPERATIONS[5:]], ids=["moves axes", "others"]
+    "operations", [OPERATIONS[:6], OPERATIONS[6:]], ids=["moves axes", "others"]
 )
 def test_every_operation(operations):
     def model_fn(images):
