@@ -17,7 +17,7 @@ def reversed_both(x):
     return lax.rev(x, (3,)) + lax.rev(x, (1,))
 
 
-def turned(x):
+def transposed(x):
     """Rows become columns, and a window's with them."""
     return x.swapaxes(1, 2)
 
@@ -104,7 +104,7 @@ def padded_between(x):
 
 OPERATIONS = (
     reversed_both,
-    turned,
+    transposed,
     halves,
     joined,
     one_channel,

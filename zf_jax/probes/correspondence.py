@@ -71,8 +71,10 @@ def scores(signs: np.ndarray) -> Scores:
     differ = distance.pdist(np.asarray(signs, float), "hamming")
     still = (signs == 0).astype(np.float32)
     both = (still @ still.T)[np.triu_indices(len(still), 1)]
-    either = 1 - both.astype(float) / still.shape[1]
-    return Scores(differ, differ / np.where(either > 0, either, 1))
+    # Of counts, so that a share of all is exactly 1.
+    features = signs.shape[1]
+    either = np.maximum(features - both.astype(float), 1)
+    return Scores(differ, np.rint(differ * features) / either)
 
 
 def changes(
