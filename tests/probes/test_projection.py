@@ -8,29 +8,12 @@ import numpy as np
 import pytest
 
 from tests import parameters
-from tests.probes import toy_nets
 from tests.probes.toy_nets import NET, TRUNK, everywhere, net_maps, pictures
 from zf_jax import convnet, deconvnet, geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import Conv, Layer, Relu
 from zf_jax.probes import projection, topk
 from zf_jax.spec import Input, Spec
-
-
-@pytest.fixture(scope="module")
-def params():
-    return toy_nets.net_parameters()
-
-
-@pytest.fixture(scope="module")
-def trunk():
-    return toy_nets.trunk()
-
-
-@pytest.fixture(scope="module")
-def found():
-    images = pictures(7, seed=1)
-    return images, topk.scan(net_maps, [images], k=3)
 
 
 def full_frame(params, layer, image, channel, position, rule):

@@ -9,33 +9,15 @@ import jax
 import numpy as np
 import pytest
 
-from tests.probes import toy_nets
-from tests.probes.toy_nets import NET, TRUNK, everywhere, net_maps, pictures
+from tests.probes.toy_nets import NET, TRUNK, everywhere
 from zf_jax import geometry
 from zf_jax.probes import (
     compiled_passes,
     controls,
     forward_cache,
     projection,
-    topk,
     unit_projector,
 )
-
-
-@pytest.fixture(scope="module")
-def params():
-    return toy_nets.net_parameters()
-
-
-@pytest.fixture(scope="module")
-def trunk():
-    return toy_nets.trunk()
-
-
-@pytest.fixture(scope="module")
-def found():
-    images = pictures(7, seed=1)
-    return images, topk.scan(net_maps, [images], k=3)
 
 
 @pytest.mark.parametrize(
