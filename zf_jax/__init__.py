@@ -9,6 +9,7 @@ Map of the package (section numbers are the paper's, arXiv 1311.2901v3):
     kernels/             forms of convolutions that a CPU computes faster than XLA's
     convnet.py           images -> logits and Trace                    section 2
     deconvnet.py         one activation -> pixels                      section 2.1
+    model.py             Model: function, parameters, input; of a Spec, a file, ONNX
     transforms/          JAX function -> JAX function, by its jaxpr
     probes/              top-k and projections (fig. 2) with their controls, occlusion
                          (fig. 7), invariance (fig. 5), filters (fig. 6), top-k error

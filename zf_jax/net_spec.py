@@ -19,17 +19,19 @@ class Input:
     """The images a net takes: (pixels - mean) * scale, RGB, pixels in 0..255.
 
     Attributes:
-      size: rows and columns. Convolutional layers take any other size too.
+      size: rows and columns; one number for both. Convolutional layers take any other
+        size too. None: a `model.Model` that takes any; a Spec has a size.
       mean: one number for each channel, in pixels.
       scale: factor after the mean is taken off; one number, or one for each channel.
     """
 
-    size: int | Pair = 224
+    size: int | Pair | None = 224
     mean: tuple[float, ...] = (123.68, 116.779, 103.939)
     scale: float | tuple[float, ...] = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "size", pair(self.size))
+        if self.size is not None:
+            object.__setattr__(self, "size", pair(self.size))
         object.__setattr__(self, "mean", tuple(self.mean))
         if not isinstance(self.scale, numbers.Real):
             object.__setattr__(self, "scale", tuple(self.scale))
@@ -57,6 +59,8 @@ class Spec:
         names = [layer.name for layer in self.layers]
         if not names or len(set(names)) < len(names):
             raise BadInput(f"{self.name}: needs layers, each with a name of its own")
+        if self.input.size is None:
+            raise BadInput(f"{self.name}: the input of a Spec has a size")
 
     def index(self, layer: str) -> int:
         """The index of `layer`, from 0.
