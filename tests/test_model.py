@@ -98,6 +98,10 @@ def make():
 def fails():
     raise KeyError("of the user's")
 
+def refuses():
+    from zf_jax.errors import BadInput
+    raise BadInput("the user's own line")
+
 def forgets():
     make()
 """
@@ -125,6 +129,7 @@ def test_a_file_of_the_user(file):
         ("{}x:make", "no such file"),
         ("{}:missing", "has no function missing"),
         ("{}:fails", r"fails\(\) raised KeyError, see above"),
+        ("{}:refuses", "^the user's own line$"),
         ("{}:forgets", r"forgets\(\) returned a NoneType; it must return"),
     ],
 )

@@ -220,6 +220,9 @@ def _run(function: Callable[[], Any], culprit: str) -> Any:
     """Calls the user's code; prints the traceback of an error in it."""
     try:
         return function()
+    except BadInput:
+        # It says in one line what is wrong.
+        raise
     except Exception as error:
         # Without the frames of this function and its caller.
         shown = error.__traceback__.tb_next
