@@ -35,18 +35,21 @@ def jit(function=None, **settings):
 
     @functools.wraps(function)
     def call(*arguments, **named):
-        run = nested if _is_traced(arguments, named) else outermost()
+        run = nested if is_traced(arguments, named) else outermost()
         return run(*arguments, **named)
 
     call.lower = lambda *arguments, **named: outermost().lower(*arguments, **named)
     return call
 
 
-def _is_traced(arguments, named) -> bool:
-    leaves = jax.tree.leaves((arguments, named))
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+def is_traced(*values) -> bool:
+    """Whether what is computed from these pytrees now will have no values yet.
+
+    It has none where one of them holds a tracer, and on constants within a function
+    that `jax.jit` is tracing.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values)):
         return True
-    # A call on constants within a function that is being traced.
     return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 

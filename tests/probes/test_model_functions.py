@@ -227,11 +227,6 @@ def test_images_that_the_model_does_not_take(image, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_sweep_is_not_for_jit():
-    with pytest.raises(BadInput, match=r"image is traced: call this outside"):
-        jax.jit(lambda image: occlusion.sweep(total, image, side=4))(pictures(*SHAPE))
-
-
 @pytest.mark.parametrize("method", ["incremental", "full"])
 @pytest.mark.parametrize(
     ("model_fn", "image", "name"),

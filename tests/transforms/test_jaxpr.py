@@ -80,7 +80,9 @@ def test_trace_of_a_function_of_weights_and_an_image():
         return {"sum": (images * scale).sum(axis=(1, 2, 3)), "bias": bias}
 
     weights = [jnp.asarray(2.0), jnp.asarray(5.0)]
-    traced = jaxpr.trace(apply, weights, (2, 3, 1), jnp.float32)
+    traced = jaxpr.trace(
+        apply, weights, jax.ShapeDtypeStruct((1, 2, 3, 1), jnp.float32)
+    )
     assert traced.image.aval.shape == (1, 2, 3, 1)
     values = traced.values(weights, jnp.ones((1, 2, 3, 1)))
     found = [jaxpr.value_of(atom, values) for atom in traced.results]

@@ -28,6 +28,11 @@ class Grid(NamedTuple):
         """Rows and columns of the grid."""
         return len(self.rows), len(self.columns)
 
+    @property
+    def count(self) -> int:
+        """How many positions there are."""
+        return math.prod(self.shape)
+
     def covered(self, shape: Pair) -> tuple[Interval, Interval]:
         """The image's rows, and columns, under each square, position by position.
 

@@ -7,22 +7,22 @@ leads beyond it). The model's outputs come back on that grid, one entry for each
 position of the square, and are never resized to the image.
 """
 
-import math
+import functools
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zf_jax import parallel
+from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.probes import model_functions, occlusion_engine
+from zf_jax.probes import model_functions, occlusion_engine, occlusion_traced
 from zf_jax.probes.model_functions import ModelFn
 from zf_jax.probes.occluder_grid import Grid, grid
-from zf_jax.transforms import cost_report
+from zf_jax.transforms import closure, cost_report, jaxpr
 from zf_jax.transforms.cost_report import CostReport
 
 __all__ = ["Grid", "ModelFn", "attribution", "explain", "grid", "sweep"]
@@ -48,6 +48,10 @@ def sweep(
     that it closes over enter the compiled call as arguments, as they are at the time of
     the call: a model that is changed in place gives the outputs of its new weights.
 
+    It composes with `jax.jit`, `vmap`, `grad`, `shard_map` and `jax.export`, whose
+    tracers the image, the fill and the arrays that `model_fn` closes over may be. What
+    needs values is not checked then: NaN, and images that mix in a batch.
+
     Args:
       model_fn: any JAX function of [B, H, W, C] images to a pytree of [B, ...] arrays,
         which treats the images one by one.
@@ -64,47 +68,48 @@ def sweep(
         numbers, up to the order of float sums (`transforms.incremental`; `explain`
         tells what it saves). Where it would save next to nothing, it is "full", which
         computes every position from the pixels up.
-      devices: those that share the positions; all local ones by default.
+      devices: those that share the positions; all local ones by default, and a single
+        one where JAX traces the call.
 
     Returns:
       The pytree of `model_fn` with leaves [R, S, ...], or [N, R, S, ...] for images:
       R and S are the grid's rows and columns.
 
     Raises:
-      BadInput: side, stride, fill, batch_size or method are out of range; the image is
-        traced, holds no floats or has its channels first; JAX cannot trace `model_fn`,
-        or it fails on such images; its result does not begin with the axis of images;
-        it mixes the images of a batch; it gives NaN for the image itself.
+      BadInput: side, stride, fill, batch_size or method are out of range; the image
+        holds no floats or has its channels first; JAX cannot trace `model_fn`, or it
+        fails on such images; its result does not begin with the axis of images; it
+        mixes the images of a batch; it gives NaN for the image itself.
     """
     _check(image, batch_size, method)
     image = jnp.asarray(image)
     images = image if image.ndim == 4 else image[None]
     positions = grid(images.shape[1:3], side, stride)
     fill = _filling(fill, images)
-    chosen, devices = bool(devices), tuple(devices or jax.local_devices())
-    devices = devices[: math.prod(positions.shape)]
-    shape, dtype = images.shape[1:], images.dtype
-    program = model_functions.prepare(model_fn, 1, shape, dtype)
-    model_functions.check_independent(model_fn, program, images[0])
+    program = _prepare(model_fn, images, fill, 1)
+    is_traced = xla.is_traced(program.weights, images, fill)
+    if not is_traced:
+        model_functions.check_independent(model_fn, program, images[0])
+    chosen = bool(devices)
+    devices = _sharing(devices, is_traced)[: positions.count]
+    one, planned = jax.eval_shape(lambda x: x[:1], images), None
     if method == "incremental":
-        planned = _planned(program, shape, dtype, positions, devices)
+        planned = _planned(program, one, positions, devices, is_traced)
         method = "full" if planned.gain < _LEAST_GAIN else "incremental"
     if method == "full":
-        fitting = occlusion_engine.fitting_full(
-            program.apply, program.weights, shape, dtype, devices
+        batch_size = occlusion_engine.full_chunk_size(
+            program.apply, program.weights, one, positions, devices, batch_size
         )
-        share = math.ceil(math.prod(positions.shape) / len(devices))
-        batch_size = occlusion_engine.balanced_chunk_size(batch_size or fitting, share)
-        program = model_functions.prepare(model_fn, batch_size, shape, dtype)
+        program = _prepare(model_fn, images, fill, batch_size)
     given = program.weights, images, fill
-    if len(devices) > 1 or chosen:
+    if not is_traced and (len(devices) > 1 or chosen):
         given = parallel.replicate(given, devices)
-    swept = occlusion_engine.full if method == "full" else occlusion_engine.incremental
-    leaves, clean = swept(
+    leaves, clean = _compiled(method, planned, is_traced)(
         program.apply, *given, grid=positions, chunk=batch_size, devices=devices
     )
     structure = jax.tree.structure(program.result)
-    model_functions.check_clean(jax.tree.unflatten(structure, clean))
+    if not is_traced:
+        model_functions.check_clean(jax.tree.unflatten(structure, clean))
     if image.ndim == 3:
         leaves = [leaf[0] for leaf in leaves]
     return jax.tree.unflatten(structure, leaves)
@@ -128,29 +133,53 @@ def explain(
     """
     image = jax.eval_shape(jnp.asarray, image)
     _check(image, None, "incremental")
-    shape, dtype = image.shape[-3:], image.dtype
-    positions = grid(shape[:2], side, stride)
-    program = model_functions.prepare(model_fn, 1, shape, dtype)
-    devices = tuple(devices or jax.local_devices())
-    planned = _planned(program, shape, dtype, positions, devices)
+    one = jax.ShapeDtypeStruct((1, *image.shape[-3:]), image.dtype)
+    program = model_functions.prepare_arguments(model_fn, one)
+    is_traced = xla.is_traced(program.weights)
+    devices = _sharing(devices, is_traced)
+    positions = grid(one.shape[1:3], side, stride)
+    planned = _planned(program, one, positions, devices, is_traced)
     return cost_report.cost_report(*planned)
 
 
-def _planned(
-    program, shape, dtype, positions: Grid, devices
-) -> occlusion_engine.Planned:
-    weights = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
-    return occlusion_engine.plan(
-        program.apply, weights, shape, dtype, positions, devices[0].platform
+def _prepare(model_fn, images, fill, count: int) -> closure.Hoisted:
+    """The function for `count` of the images."""
+    example = jax.eval_shape(
+        lambda x: jnp.broadcast_to(x[:1], (count, *x.shape[1:])), images
     )
+    shared = not xla.is_traced(images, fill)
+    return model_functions.prepare_arguments(model_fn, example, shared=shared)
+
+
+def _sharing(devices, is_traced: bool) -> tuple[jax.Device, ...]:
+    """The devices that share the positions.
+
+    Within another function that is traced it is for that one to share the work out.
+    """
+    if devices:
+        return tuple(devices)
+    return tuple(jax.local_devices()[: 1 if is_traced else None])
+
+
+def _planned(
+    program, one, positions: Grid, devices, is_traced: bool
+) -> occlusion_engine.Planned:
+    # A plan for tracers is not remembered: it would hold what is being traced.
+    plan = occlusion_engine.plan if is_traced else occlusion_engine.plan_once
+    weights = tuple(jaxpr.abstract(program.weights))
+    return plan(program.apply, weights, one, positions, devices[0].platform)
+
+
+def _compiled(method: str, planned, is_traced: bool) -> Callable:
+    """The sweep to call."""
+    if not is_traced:
+        return getattr(occlusion_engine, method)
+    if method == "full":
+        return occlusion_traced.full
+    return functools.partial(occlusion_traced.incremental, planned)
 
 
 def _check(image, batch_size: int | None, method: str) -> None:
-    if isinstance(image, jax.core.Tracer):
-        raise BadInput(
-            "image is traced: call this outside of jax.jit, vmap and grad, it compiles "
-            "itself"
-        )
     shape, dtype = np.shape(image), jnp.result_type(image)
     if len(shape) not in (3, 4) or 0 in shape:
         raise BadInput(f"image of shape {shape}: give [H, W, C] or [N, H, W, C]")

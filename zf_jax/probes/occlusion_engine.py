@@ -42,12 +42,17 @@ class Planned(NamedTuple):
         return costs.of_function(self.traced) / (costs.of_plan(self.plan) or 1)
 
 
-@functools.lru_cache(maxsize=32)
-def plan(apply, weights, shape, dtype, grid: Grid, platform: str) -> Planned:
-    """Plans a sweep; `weights` is a tuple of shapes and dtypes, `shape` an image's."""
-    traced = jaxpr.trace(apply, weights, shape, dtype)
-    rows, columns = grid.covered(shape[:2])
+def plan(
+    apply, weights, image: jax.ShapeDtypeStruct, grid: Grid, platform: str
+) -> Planned:
+    """Plans a sweep of an image [1, H, W, C]; `weights` are shapes and dtypes."""
+    traced = jaxpr.trace(apply, weights, image)
+    rows, columns = grid.covered(image.shape[1:3])
     return Planned(traced, Plan(traced, rows, columns, platform))
+
+
+# `weights` is a tuple.
+plan_once = functools.lru_cache(maxsize=32)(plan)
 
 
 @functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
@@ -74,9 +79,15 @@ def incremental(
     Returns:
       Lists of the pytree's leaves: [N, R, S, ...], and of the clean images, [N, ...].
     """
-    shape, platform = images.shape[1:], devices[0].platform
-    abstract = tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in weights)
-    planned = plan(apply, abstract, shape, images.dtype, grid, platform)
+    abstract, one = tuple(jaxpr.abstract(weights)), jaxpr.abstract(images[:1])
+    planned = plan_once(apply, abstract, one, grid, devices[0].platform)
+    return run_planned(planned, weights, images, fill, grid, chunk, devices)
+
+
+def run_planned(
+    planned: Planned, weights, images, fill, grid: Grid, chunk, devices: Devices
+):
+    """`incremental` by a plan, as a function that JAX can trace."""
 
     def sweep(image, fill):
         clean = planned.traced.values(weights, image[None])
@@ -110,11 +121,11 @@ def _incremental(plan: Plan, clean, fill, chunk: int | None, devices: Devices):
     return _map_positions(block, plan.offsets, chunks_per_block * chunk, devices)
 
 
-@functools.partial(xla.jit, static_argnames=("apply", "grid", "chunk", "devices"))
-def full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devices):
-    """Sweeps from the pixels up; `apply` is for `chunk` images.
+def run_full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devices):
+    """Sweeps from the pixels up, as a function that JAX can trace.
 
-    Arguments and results are otherwise those of `incremental`.
+    `apply` is for `chunk` images; arguments and results are otherwise those of
+    `incremental`.
     """
     rows, columns = grid.covered(images.shape[1:3])
     bounds = np.stack([rows.low, rows.high, columns.low, columns.high], axis=1)
@@ -132,11 +143,16 @@ def full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devices)
         def outputs_at(bounds):
             return jax.tree.leaves(apply(weights, jax.vmap(occlude)(bounds)))
 
+        # The derivative computes a chunk's hidden values again: all would not fit.
+        outputs_at = jax.checkpoint(outputs_at, prevent_cse=False)
         leaves = _map_positions(outputs_at, bounds, chunk, devices)
         return [leaf[1:] for leaf in leaves], [leaf[0] for leaf in leaves]
 
     outputs, clean = _by_image(sweep, images, fill)
     return [_on_grid(leaf, grid) for leaf in outputs], clean
+
+
+full = xla.jit(run_full, static_argnames=("apply", "grid", "chunk", "devices"))
 
 
 def _by_image(sweep: Callable, images, fill):
@@ -187,11 +203,24 @@ def balanced_chunk_size(most: int, total: int) -> int:
     return math.ceil(total / math.ceil(total / most))
 
 
-def fitting_full(apply, weights, shape, dtype, devices: Devices) -> int:
-    """How many positions fit the budget from the pixels up."""
-    traced = jaxpr.trace(apply, weights, shape, dtype)
-    # Filters from the pixels up do best by a few images, not by one.
-    return _fitting(costs.peak_bytes(traced) // 3, devices)
+def full_chunk_size(
+    apply, weights, image, grid: Grid, devices: Devices, wanted: int | None
+) -> int:
+    """How many positions a device computes together from the pixels up.
+
+    Args:
+      apply: for one image.
+      weights: its arrays.
+      image: ShapeDtypeStruct of one, [1, H, W, C].
+      grid: the occluder's positions.
+      devices: those that share them.
+      wanted: the most; None for what fits the backend.
+    """
+    if wanted is None:
+        traced = jaxpr.trace(apply, weights, image)
+        # Filters from the pixels up do best by a few images, not by one.
+        wanted = _fitting(costs.peak_bytes(traced) // 3, devices)
+    return balanced_chunk_size(wanted, math.ceil(grid.count / len(devices)))
 
 
 def _fitting(largest: int, devices: Devices) -> int:

@@ -18,9 +18,18 @@ from jax import lax
 from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions
-from zf_jax.probes.topk_monoid import TopK, empty, merge, of_batch
+from zf_jax.probes.topk_monoid import TopK, empty, merge, of_batch, step
 
-__all__ = ["ScanState", "TopK", "empty", "merge", "of_batch", "scan", "scan_states"]
+__all__ = [
+    "ScanState",
+    "TopK",
+    "empty",
+    "merge",
+    "of_batch",
+    "scan",
+    "scan_states",
+    "step",
+]
 
 # Images that are computed together, on any number of devices: float sums depend on how
 # many there are, and the answer is to be the same to the bit.
@@ -200,9 +209,7 @@ def _merge_batch(weights, best, *batch, apply, k: int, devices):
 
     def of_microbatch(best, microbatch):
         *arguments, indices = microbatch
-        maps = apply(weights, *arguments)
-        found = {name: of_batch(maps[name], indices) for name in best}
-        return merge_all(best, found), None
+        return step(best, apply(weights, *arguments), indices), None
 
     def of_pieces(*batch):
         fresh = {name: empty(len(each.values), k) for name, each in best.items()}

@@ -1,4 +1,7 @@
-"""The top k of each channel as a commutative monoid: `empty` and `merge`."""
+"""The top k of each channel as a commutative monoid: `empty` and `merge`.
+
+All of them are functions of arrays, to be used within `jax.jit` and other transforms.
+"""
 
 from typing import NamedTuple
 
@@ -61,3 +64,20 @@ def merge(one: TopK, other: TopK, k: int) -> TopK:
     return TopK(
         -values[:, :k], images[:, :k], jnp.stack([rows, columns], axis=-1)[:, :k]
     )
+
+
+def step(
+    best: dict[str, TopK], maps: dict[str, jax.Array], images: jax.Array
+) -> dict[str, TopK]:
+    """The top k of every layer, a batch later.
+
+    Args:
+      best: so far, of the layers that count; first `empty`, which says how many are
+        kept.
+      maps: of the batch, each as `of_batch` takes them; of other layers, too.
+      images: [N] int, as `of_batch` takes them.
+    """
+    return {
+        name: merge(each, of_batch(maps[name], images), each.values.shape[1])
+        for name, each in best.items()
+    }

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from zf_jax import xla
 from zf_jax.transforms import jaxpr
 from zf_jax.transforms.program_equality import same_program, signature
 
@@ -28,9 +29,9 @@ class Hoisted(NamedTuple):
     """A pure function and the arrays it closed over.
 
     Attributes:
-      apply: (weights, *arguments) -> what the function gives. It is to be run, not
-        differentiated: it may have the custom derivatives of another function that
-        computes the same.
+      apply: (weights, *arguments) -> what the function gives. One that is shared is to
+        be run, not differentiated: it may have the custom derivatives of another
+        function that computes the same.
       weights: the arrays, wherever they lie.
       result: ShapeDtypeStructs in the structure of the function's result.
     """
@@ -47,7 +48,9 @@ _programs: collections.OrderedDict[tuple, list] = collections.OrderedDict()
 _lock = threading.Lock()
 
 
-def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hoisted:
+def hoist(
+    function: Callable[..., Any], *examples: jax.ShapeDtypeStruct, shared: bool = True
+) -> Hoisted:
     """Takes the arrays that `function` closes over out of it.
 
     The result of `jax.jit` is taken as the function that was jitted, since JAX keeps
@@ -57,6 +60,9 @@ def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hois
     Args:
       function: any JAX function of arrays to a pytree.
       *examples: the arguments' shapes and dtypes; `apply` takes no others.
+      shared: gives the same `apply` for the same program. If not, or where the weights
+        are tracers, `apply` is a new function, which keeps the derivatives of this one
+        and is remembered nowhere.
     """
     while isinstance(function, _JITTED):
         function = function.__wrapped__
@@ -67,11 +73,21 @@ def hoist(function: Callable[..., Any], *examples: jax.ShapeDtypeStruct) -> Hois
 
     traced, result = jaxpr.inlined(fresh, *examples, inline=jaxpr.JIT)
     program = jaxpr.Program.of(traced.jaxpr)
-    apply = _apply_of(program, jax.tree.structure(result))
-    return Hoisted(apply, traced.consts, result)
+    make = _make_apply if not shared or xla.is_traced(traced.consts) else _shared_apply
+    return Hoisted(make(program, jax.tree.structure(result)), traced.consts, result)
 
 
-def _apply_of(program: jaxpr.Program, structure) -> Callable:
+def _make_apply(program: jaxpr.Program, structure) -> Callable:
+    """A function that runs a program."""
+
+    def apply(weights, *arguments):
+        leaves = jaxpr.evaluate(program, weights, arguments, inline={})
+        return jax.tree.unflatten(structure, leaves)
+
+    return apply
+
+
+def _shared_apply(program: jaxpr.Program, structure) -> Callable:
     """The function that runs a program; the same one for the same program."""
     key = signature(program), structure
     with _lock:
@@ -80,11 +96,7 @@ def _apply_of(program: jaxpr.Program, structure) -> Callable:
         for known, apply in alike:
             if same_program(known, program):
                 return apply
-
-        def apply(weights, *arguments):
-            leaves = jaxpr.evaluate(program, weights, arguments, inline={})
-            return jax.tree.unflatten(structure, leaves)
-
+        apply = _make_apply(program, structure)
         # The oldest of those that differ in a literal alone goes first.
         alike[:] = [*alike[-3:], (program, apply)]
         if len(_programs) > _MOST_PROGRAMS:

@@ -136,6 +136,14 @@ def inlined(
     return jax.make_jaxpr(run_inlined, return_shape=True)(*arguments)
 
 
+def abstract(arrays):
+    """The shapes and dtypes of a pytree of arrays, which may be tracers.
+
+    Within `jax.shard_map` they tell the mesh's axes along which an array varies, too.
+    """
+    return jax.eval_shape(lambda arrays: arrays, arrays)
+
+
 def live_equations(jaxpr: Jaxpr) -> list[JaxprEqn]:
     """The equations that a jaxpr's results need, in order."""
     live = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
@@ -175,12 +183,13 @@ class TracedFunction(NamedTuple):
         return values
 
 
-def trace(apply: Callable, weights: Sequence, shape, dtype) -> TracedFunction:
-    """Traces `apply(weights, images)`, which gives a pytree, for one image [1, *shape].
+def trace(
+    apply: Callable, weights: Sequence, image: jax.ShapeDtypeStruct
+) -> TracedFunction:
+    """Traces `apply(weights, images)`, which gives a pytree, for an image [1, H, W, C].
 
     The weights are arrays, or their shapes and dtypes.
     """
-    image = jax.ShapeDtypeStruct((1, *shape), dtype)
     closed, _ = inlined(apply, list(weights), image)
     jaxpr = closed.jaxpr
     inputs = [*jaxpr.constvars, *jaxpr.invars]
