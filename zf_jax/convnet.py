@@ -8,12 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from zf_jax import geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Op, Pool, Relu
 from zf_jax.ops import conv, lrn, pooling
 from zf_jax.spec import Input, Spec
+from zf_jax.transforms import gates
 
 
 class Trace(NamedTuple):
@@ -124,6 +126,7 @@ class ConvNet(nn.Module):
                     x = Filter(op, kernel_shape, self.kernel_init, name=layer.name)(x)
                 else:
                     x = self._apply(op, x, layer, trace, train)
+            x = checkpoint_name(x, layer.name)
             trace.maps[layer.name] = x
             for op in layer.ops_after_maps:
                 if isinstance(op, Pool) and valid and layer.name in valid.maps:
@@ -143,14 +146,31 @@ class ConvNet(nn.Module):
             case Relu():
                 return jax.nn.relu(x)
             case Pool():
-                x, trace.switches[layer.name] = pooling.pool(op, x)
+                x, trace.switches[layer.name] = _marked_pool(op)(x)
                 return x
             case LRN():
-                return lrn.normalise(op, x)
+                return _marked_lrn(op)(x)
             case Dropout():
                 return nn.Dropout(op.rate, deterministic=not train)(x)
             case Flatten():
                 return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+# The backward rules of the two are the default of `deconvnet.reconstruct`, so that
+# `rectify` gives its projections. Every other use of the net has their derivatives.
+@functools.cache
+def _marked_pool(op: Pool):
+    """`pooling.pool`, in a jaxpr recognisable as max pooling with switches."""
+    around = ((0, 0), *op.padding, (0, 0))
+    gate = gates.max_pool((1, *op.size, 1), (1, *op.stride, 1), around)
+    return gates.mark(gate, functools.partial(pooling.pool, op))
+
+
+@functools.cache
+def _marked_lrn(op: LRN):
+    """`lrn.normalise`, which lets a deconvnet's signal pass unchanged."""
+    function = functools.partial(lrn.normalise, op)
+    return gates.mark(gates.identity(str(op), function), function)
 
 
 def prepare(images: jax.Array, given: Input) -> jax.Array:
