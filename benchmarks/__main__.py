@@ -5,6 +5,7 @@
     python -m benchmarks --bench=photographs --spec=vgg16
     python -m benchmarks --bench=occlusion --spec=zfnet --stride=8
     python -m benchmarks --bench=occlusion --spec=vgg16 --stride=16
+    python -m benchmarks --bench=occlusion --net=resnet50 --stride=16
     python -m benchmarks --bench=projection --spec=zfnet --images=2000
     python -m benchmarks --bench=projection --spec=vgg16 --images=64 --channels=8
     python -m benchmarks --bench=filters

@@ -1,10 +1,62 @@
 """The nets that are measured, with random weights."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
+from benchmarks import resnet, timing
 from zf_jax import convnet, spec, xla
-from zf_jax.layers import Conv, Dense, Flatten, Layer
+from zf_jax.layers import Conv, Dense, Flatten, Layer, Pair
+
+
+class Classifier(NamedTuple):
+    """A net and its reference.
+
+    Attributes:
+      name: for people.
+      size: of an image, rows and columns.
+      logits: a function of images [N, H, W, 3].
+      reference: makes the net in PyTorch, for images [N, 3, H, W].
+    """
+
+    name: str
+    size: Pair
+    logits: Callable[[jax.Array], jax.Array]
+    reference: Callable[[], Any]
+
+
+def classifier(config: timing.CommonConfig) -> Classifier:
+    """The net of --net, or of --spec with a linear head."""
+    if config.net:
+        return _residual(config.net)
+    net = with_linear_head(config.spec)
+    model, params = initialise(net)
+
+    def logits(images):
+        return model.apply({"params": params}, images)[0]
+
+    def make_reference():
+        from benchmarks import reference
+
+        return reference.make(net).eval()
+
+    return Classifier(net.name, net.input.size, logits, make_reference)
+
+
+def _residual(name: str) -> Classifier:
+    model, variables = resnet.initialise(name)
+
+    def logits(images):
+        return model.apply(variables, images)
+
+    def make_reference():
+        from benchmarks import reference_resnet
+
+        return reference_resnet.make(name, variables)
+
+    return Classifier(name, resnet.SIZE, logits, make_reference)
 
 
 def with_linear_head(name: str) -> spec.Spec:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import nets, timing
-from zf_jax import cli, spec
+from zf_jax import cli
 from zf_jax.probes import occlusion
 
 
@@ -31,21 +31,16 @@ class OcclusionConfig:
 
 def bench(config: OcclusionConfig) -> dict[str, timing.Measured]:
     """All sides on one image; the outputs are the classes' logits."""
-    net = nets.with_linear_head(config.common.spec)
-    print(f"{net.name}, {config.side} pixels every {config.stride}")
-    model, params = nets.initialise(net)
-    image = np.random.default_rng(0).normal(size=(*net.input.size, 3)) * 50
-    image = jnp.asarray(image, jnp.float32)
-
-    def logits(images):
-        return model.apply({"params": params}, images)[0]
-
+    classifier = nets.classifier(config.common)
+    print(f"{classifier.name}, {config.side} pixels every {config.stride}")
+    image = np.random.default_rng(0).normal(size=(*classifier.size, 3)) * 50
+    image, logits = jnp.asarray(image, jnp.float32), classifier.logits
     explained = occlusion.explain(logits, image, side=config.side, stride=config.stride)
     print(explained)
     methods = ["incremental", "full"] if config.full else ["incremental"]
     sweep = functools.partial(_sweep, config, logits, image)
     sides = {f"zf_jax {each}": functools.partial(sweep, each) for each in methods}
-    sides["Captum"] = _captum(config, net, image)
+    sides["Captum"] = _captum(config, classifier, image)
     measured = timing.measure(sides, config.common.runs)
     _print(measured)
     if config.full:
@@ -80,15 +75,13 @@ def _sweep(
 
 
 def _captum(
-    config: OcclusionConfig, net: spec.Spec, image: jax.Array
+    config: OcclusionConfig, classifier: nets.Classifier, image: jax.Array
 ) -> Callable[[], None]:
     """Captum's Occlusion of one class, with the best of --captum_chunks."""
     torch = timing.import_torch(config.common)
     from captum import attr
 
-    from benchmarks import reference
-
-    sweep = attr.Occlusion(reference.make(net).eval())
+    sweep = attr.Occlusion(classifier.reference())
     x = torch.tensor(np.asarray(image).transpose(2, 0, 1)[None])
 
     def run(chunk: int) -> None:

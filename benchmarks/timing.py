@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 
+from benchmarks import resnet
 from zf_jax import cli
 from zf_jax.errors import BadInput
 
@@ -19,7 +20,10 @@ from zf_jax.errors import BadInput
 class CommonConfig:
     """What the benchmarks share."""
 
-    spec: str = cli.field("zfnet", "the net")
+    spec: str = cli.field("zfnet", "the net, as a Spec")
+    net: str | None = cli.field(
+        None, "a residual net in place of --spec", choices=list(resnet.NETS)
+    )
     batch_size: int = cli.field(
         32,
         "images of a training step, or of the gallery's pass, in a batch",
