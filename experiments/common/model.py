@@ -258,9 +258,9 @@ def read_labels(path: pathlib.Path, count: int) -> tuple[str, ...]:
 
 
 def _read_onnx(config: ModelConfig):
-    """The file as `onnx.ImportedNet`, for pixels of 0..255."""
+    """The file as `sequential.ImportedNet`, for pixels of 0..255."""
     try:
-        from zf_jax.pretrained import onnx
+        from zf_jax.pretrained import sequential
     except ImportError:
         raise BadInput("--onnx: needs pip install -e '.[pretrained]'") from None
     if not (config.preset or config.mean or config.scale):
@@ -268,12 +268,12 @@ def _read_onnx(config: ModelConfig):
             "--preset: say which images the net takes, caffe, torch or unit, or give "
             "--mean and --scale (--help)"
         )
-    found = onnx.read(
+    found = sequential.read(
         config.onnx,
         mean=0.0,
         channels="bgr" if config.preset == "caffe" else "rgb",
         upto=config.upto,
-        default_size=config.size or onnx.DEFAULT_SIZE,
+        default_size=config.size or sequential.DEFAULT_SIZE,
     )
     channels = found.spec.input.channels
     if channels not in (1, 3):
@@ -283,7 +283,7 @@ def _read_onnx(config: ModelConfig):
         )
     # Without a preset, pixels of 0..255 as they are.
     mean, scale = _PRESETS.get(config.preset, ((0.0,), (1.0,)))
-    net = onnx.preprocess(
+    net = sequential.preprocess(
         found.spec,
         mean=_each_channel("mean", config.mean, mean, channels),
         scale=_each_channel("scale", config.scale, scale, channels),

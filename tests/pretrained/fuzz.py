@@ -20,8 +20,8 @@ from onnx import TensorProto, helper
 
 from tests.pretrained.graphs import Chain
 from zf_jax.errors import BadInput
-from zf_jax.pretrained import onnx as onnx_import
 from zf_jax.pretrained import reader
+from zf_jax.pretrained import sequential as onnx_import
 
 # Seconds after which a file counts as one that never ends.
 _TIME_LIMIT = 10

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from zf_jax import convnet, spec
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Flatten, Layer
-from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import sequential as onnx_import
 
 BLACK = (0.0, 0.0, 0.0)
 # Of float32 sums of at most a few hundred terms in another order.
@@ -152,7 +152,7 @@ def trunk():
 def refused(path, **options):
     """The one line that refuses the file."""
     with pytest.raises(BadInput) as raised:
-        onnx_import.load(path, **{"mean": BLACK} | options)
+        onnx_import.load_spec(path, **{"mean": BLACK} | options)
     message = str(raised.value)
     assert len(message.splitlines()) == 1, message
     assert message.isprintable()
@@ -168,6 +168,6 @@ def refused_model(model, folder, **options):
     cut = re.search(r"; upto=(\S+) cuts the net before that$", message)
     # What it offers is true: the net can be cut there.
     if cut:
-        net, _ = onnx_import.load(path, mean=BLACK, upto=cut[1])
+        net, _ = onnx_import.load_spec(path, mean=BLACK, upto=cut[1])
         assert net.layers[-1].name == cut[1]
     return message.removeprefix(f"{path}: "), cut and cut[1]

@@ -10,7 +10,7 @@ from tests.pretrained import graphs
 from tests.pretrained.graphs import Chain, assert_same
 from zf_jax import convnet
 from zf_jax.errors import BadInput
-from zf_jax.pretrained import arithmetic, onnx
+from zf_jax.pretrained import arithmetic, sequential
 from zf_jax.pretrained.graph import Node
 from zf_jax.spec import Input
 
@@ -152,7 +152,7 @@ def test_preprocess():
     # By hand: 2 (p - 10) is what the net takes, of which it takes 3 (x - 4).
     given = Input(4, mean=(4.0,) * 3, scale=3.0)
     net = graphs.spec_of(given)
-    found = onnx.preprocess(net, mean=10, scale=2).input
+    found = sequential.preprocess(net, mean=10, scale=2).input
     assert (found.mean, found.scale) == ((12.0,) * 3, 6.0)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
     np.testing.assert_allclose(
@@ -162,6 +162,6 @@ def test_preprocess():
         atol=1e-4,
     )
     with pytest.raises(BadInput, match=r"mean \(1.0, 2.0\): the net takes images of 3"):
-        onnx.preprocess(net, mean=(1, 2), scale=1)
+        sequential.preprocess(net, mean=(1, 2), scale=1)
     with pytest.raises(BadInput, match="0 leaves nothing"):
-        onnx.preprocess(net, mean=0, scale=(1, 0, 1))
+        sequential.preprocess(net, mean=0, scale=(1, 0, 1))

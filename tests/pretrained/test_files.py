@@ -8,7 +8,7 @@ import pytest
 
 from tests.pretrained import graphs
 from tests.pretrained.graphs import refused
-from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import sequential as onnx_import
 
 
 class Trap:
@@ -81,7 +81,7 @@ def test_external_data_that_is_missing_or_cut(external):
     assert refused(path)
     weights.rmdir()
     weights.write_bytes(whole)
-    assert onnx_import.load(path, mean=graphs.BLACK)
+    assert onnx_import.load_spec(path, mean=graphs.BLACK)
 
 
 @pytest.mark.parametrize("where", ["../w", "/etc/passwd", "absolute", "link", ""])

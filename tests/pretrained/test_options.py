@@ -10,7 +10,7 @@ from tests.pretrained import graphs
 from tests.pretrained.graphs import Chain
 from zf_jax import convnet
 from zf_jax.errors import BadInput
-from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import sequential as onnx_import
 
 SHAPE = (2, 3, 13, 12)
 
@@ -174,7 +174,7 @@ def test_names(tmp_path, given, wanted):
 def test_the_net_is_called_as_its_file(tmp_path):
     path = tmp_path / "my net.v2.onnx"
     onnx.save(trunk().model(), path)
-    net, _ = onnx_import.load(str(path), mean=(1, 2, 3), scale=0.5)
+    net, _ = onnx_import.load_spec(str(path), mean=(1, 2, 3), scale=0.5)
     assert net.name == "my net.v2"
     assert dataclasses.astuple(net.input) == ((13, 12), (1, 2, 3), 0.5)
 

@@ -9,12 +9,12 @@ from tests.pretrained.graphs import Chain
 from zf_jax.pretrained import constants
 
 
-@pytest.mark.parametrize("opset", [0, 24])
+@pytest.mark.parametrize("opset", [0, 99])
 def test_opsets_that_are_not_known(tmp_path, opset):
     message, _ = graphs.refused_model(
         Chain(opset=opset).conv(2, 3, (1, 1)).model(), tmp_path
     )
-    assert message.startswith(f"of opset {opset}, known are 1 to 23")
+    assert message.startswith(f"of opset {opset}, known are 1 to ")
 
 
 def residual():

@@ -16,7 +16,7 @@ import pytest
 import skimage.data
 
 from zf_jax import convnet, deconvnet, geometry
-from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import sequential as onnx_import
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ TENSOR = "functional_1/{}_1/Relu:0"
 @pytest.fixture(scope="module")
 def vgg16():
     mean = (123.68, 116.779, 103.939)
-    return onnx_import.load(PATH, mean=mean, channels="bgr", upto="block5_conv3")
+    return onnx_import.load_spec(PATH, mean=mean, channels="bgr", upto="block5_conv3")
 
 
 def middle(name, size):

@@ -1,11 +1,17 @@
-"""Nets that somebody else trained, as Specs and parameters.
+"""Nets that somebody else trained.
 
-onnx.py        an ONNX file -> Spec, parameters, output activation
-reader.py      its nodes, one after the other -> layers
-arithmetic.py  nodes that are one multiplication and one addition a channel
-attributes.py  a node's weights, strides and padding
-names.py       what the layers are called
-graph.py       the chain of nodes from the image to the output
-constants.py   weights that the graph computes from what it stores
-protobuf.py    the file itself
+onnx.py         any ONNX graph of a vision net -> model.Model
+onnx_graph.py   the graph, evaluated node by node in JAX
+onnx_ops/       ONNX's operations, by family
+batch.py        graphs written for a fixed number of images
+image_input.py  the image that a graph takes
+protobuf.py     the file itself
+
+sequential.py   a graph whose layers follow one another -> Spec, parameters
+reader.py       its nodes, one after the other -> layers
+arithmetic.py   nodes that are one multiplication and one addition a channel
+attributes.py   a node's weights, strides and padding
+names.py        what the layers are called
+graph.py        the chain of nodes from the image to the output
+constants.py    weights that the graph computes from what it stores
 """

@@ -1,57 +1,39 @@
-"""A sequential ONNX graph as a Spec and its parameters.
+"""Any ONNX graph of a vision net as a `model.Model`.
 
-ONNX's [N, C, H, W] becomes [N, H, W, C], weights for BGR images become weights for
-RGB, padding that depends on the image becomes explicit, batch normalisation is folded
-into the filter before it, and arithmetic on the image into the input's mean and scale.
-Afterwards such a net does not differ from one that was trained here.
+    from zf_jax.pretrained import onnx as onnx_import
+
+    m = onnx_import.load("resnet50.onnx", mean=(123.7, 116.3, 103.5), scale=1 / 58)
+    logits = m.apply(m.params, m.prepare(pixels))  # pixels [N, H, W, C]
+
+Weights are the model's parameters, by the names that the graph has for them, in ONNX's
+own order of axes. Reading a file runs no code of the file's.
 """
 
-import dataclasses
+import difflib
 import pathlib
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onnx
 
-from zf_jax import geometry
+from zf_jax import model
 from zf_jax.errors import BadInput
-from zf_jax.layers import Conv, Pair
-from zf_jax.pretrained import protobuf
-from zf_jax.pretrained.graph import Graph
-from zf_jax.pretrained.reader import Reader, ReadLayer
-from zf_jax.spec import Input, Spec
+from zf_jax.layers import Pair
+from zf_jax.pretrained import batch, image_input, onnx_graph, protobuf
+from zf_jax.pretrained.image_input import ImageInput
+from zf_jax.pretrained.onnx_graph import Graph
+from zf_jax.pretrained.sequential import load_spec
 
-DEFAULT_SIZE = 224
+__all__ = ["load", "load_spec"]
 
-
-class ImportedNet(NamedTuple):
-    """A net that was read from a file.
-
-    Attributes:
-      spec: the net; its outputs are logits.
-      params: its float32 parameters, {layer: {"kernel", "bias"}}.
-      activation: what the file applies to the logits; None where it ends in them, or
-        where the net was cut before its end.
-    """
-
-    spec: Spec
-    params: dict[str, dict[str, jax.Array]]
-    activation: Literal["softmax", "sigmoid"] | None
+_ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
+_OLDEST = 7
 
 
-def load(path: str | pathlib.Path, **options) -> tuple[Spec, dict]:
-    """The Spec and the parameters of an ONNX file: the first two parts of `read`.
-
-    Args:
-      path: of the ONNX file.
-      **options: as `read` takes them.
-    """
-    return read(path, **options)[:2]
-
-
-def read(
+def load(
     path: str | pathlib.Path,
     *,
     mean: float | Sequence[float],
@@ -59,154 +41,156 @@ def read(
     channels: Literal["rgb", "bgr"] = "rgb",
     upto: str | None = None,
     size: int | Pair | None = None,
-    default_size: int | Pair = DEFAULT_SIZE,
-) -> ImportedNet:
-    """Reads a net whose layers follow one another.
+) -> model.Model:
+    """Reads a net of images from an ONNX file, opset 7 to the newest.
 
-    It may consist of Conv (groups, any padding), Relu, MaxPool (any padding), LRN,
-    BatchNormalization and other arithmetic by channel before the first filter or right
-    after a filter, Dropout, Flatten, Reshape, Gemm, MatMul, Transpose to and from
-    [N, H, W, C], pools that change nothing, and a Softmax or Sigmoid at the end, which
-    is left out; opsets 1 to 23; weights of any float type, in the file or in external
-    data. A pool before its Relu is put after it, which is the same.
+    `apply` takes images [N, H, W, C] float32, any N. It gives one array, or several
+    outputs by their names; maps among them are [N, H, W, C] too. A softmax or sigmoid
+    behind logits [N, L] at the end is left out, and the model's `activation` says so.
+    Hidden values have the graph's names and order of axes: [N, C, h, w].
 
-    Layers are called layer1 to layer8 where there are five filters and three dense
-    layers, as in the paper, and otherwise by the names that the graph gives them or
-    their weights.
+    float16, bfloat16 and double weights become float32; what the graph casts is cast.
 
     Args:
-      path: of the ONNX file.
+      path: of the ONNX file; external data stands beside it.
       mean: RGB, in pixels of 0..255, what the images that the graph takes have
         subtracted; one number for all channels, or one a channel.
       scale: the factor after that; one number, or one a channel.
-      channels: the order of channels of the images that the graph takes.
-      upto: name of the layer to cut the net after; all of it by default.
-      size: rows and columns of the images, also where the graph has its own. Padding
-        that depends on the size (`auto_pad`, `ceil_mode`) is computed for this one.
-      default_size: rows and columns where `size` is None and the graph leaves them
-        open.
+      channels: the order of channels of the images that the graph takes; `apply` takes
+        RGB in either case.
+      upto: name of the value of the graph that becomes the output; the graph's own
+        outputs by default.
+      size: rows and columns of the images; needed where the graph leaves them open.
 
     Raises:
-      BadInput: no such file, no whole ONNX file, or no sequence of such layers: then
-        the message names the node and, where a part is a sequence, the `upto` to cut
-        it at.
+      BadInput: no such file, no whole ONNX file, no net of one image, an operation that
+        is not known here (the message says how many, and the `upto` that cuts the graph
+        before it), or no such value `upto`.
     """
     path = pathlib.Path(path).expanduser()
     if channels not in ("rgb", "bgr"):
         raise BadInput(f"channels {channels!r}: there are rgb and bgr")
-    graph = Graph(path)
-    reader = Reader(graph.shape, size=size, default_size=default_size)
-    obstacle = _read_all(graph, reader)
-    layers = _cut(path, reader.layers, upto, obstacle)
-    gain, shift = reader.preprocessing
-    if channels == "bgr":
-        layers[0].kernel = _reverse_channels(layers[0], reader.channels)
-        gain, shift = gain[::-1], shift[::-1]
-    if not (np.isfinite(gain).all() and np.isfinite(shift).all() and gain.all()):
-        raise BadInput(f"{path}: multiplies its images by 0, or by what is no number")
-    # (image - mean) * scale, as the graph computes it from what it takes.
-    own = Input(reader.size, (-shift / gain).tolist(), gain.tolist())
-    net = Spec(path.stem, own, tuple(layer.as_layer() for layer in layers))
-    try:
-        net = preprocess(net, mean=mean, scale=scale)
-    except BadInput as reason:
-        raise BadInput(f"{path}: {reason}") from None
-    _check(path, net, layers)
-    params = {
-        layer.name: {
-            "kernel": jnp.asarray(layer.kernel),
-            "bias": jnp.asarray(layer.bias),
-        }
-        for layer in layers
-    }
-    whole = len(layers) == len(reader.layers) and obstacle is None
-    return ImportedNet(net, params, reader.activation if whole else None)
-
-
-def preprocess(
-    net: Spec, *, mean: float | Sequence[float], scale: float | Sequence[float]
-) -> Spec:
-    """The net for pixels, where `net` takes (pixels - mean) * scale as its images.
-
-    Args:
-      net: its own mean and scale apply after those given.
-      mean: in pixels of 0..255; one number for all channels, or one a channel.
-      scale: one number, or one a channel; not 0.
-
-    Raises:
-      BadInput: as many values as the net has channels, or one, were not given.
-    """
-    channels = net.input.channels
-    mean, scale = _values("mean", mean, channels), _values("scale", scale, channels)
-    if not scale.all():
-        raise BadInput(f"scale {tuple(scale)}: 0 leaves nothing of the image")
-    own_mean = np.asarray(net.input.mean, np.float64)
-    means = tuple((mean + own_mean / scale).tolist())
-    scales = (scale * np.asarray(net.input.scale, np.float64)).tolist()
-    one = scales[0] if len(set(scales)) == 1 else tuple(scales)
-    return dataclasses.replace(net, input=Input(net.input.size, means, one))
-
-
-def _values(name: str, given: float | Sequence[float], channels: int) -> np.ndarray:
-    """[channels] float64."""
-    values = np.atleast_1d(np.asarray(given, np.float64))
-    if values.shape not in ((1,), (channels,)):
+    file = protobuf.read(path)
+    opset = protobuf.opset(path, file)
+    if opset < _OLDEST:
         raise BadInput(
-            f"{name} {tuple(values.tolist())}: the net takes images of {channels} "
-            "channels; give one value, or one a channel"
+            f"{path}: of opset {opset}, known are {_OLDEST} and newer; "
+            "onnx.version_converter converts it"
         )
-    return np.broadcast_to(values, (channels,))
-
-
-def _read_all(graph: Graph, reader: Reader) -> str | None:
-    """Reads as many nodes as fit; returns why the next one does not."""
     try:
-        # An overflow becomes a weight that is no number, which `_check` refuses.
-        with np.errstate(all="ignore"):
-            for node in graph.chain():
-                reader.add(node)
+        if file.functions:
+            file = onnx.inliner.inline_local_functions(file)
+        graph = _cut(onnx_graph.read(file.graph, opset), upto)
+        image = image_input.find(file.graph, graph)
+        _check_operations(graph, image.name)
+        return _model(path.stem, graph, image, mean, scale, channels, upto, size)
     except BadInput as reason:
-        return protobuf.one_line(reason)
-    return None
+        raise BadInput(f"{path}: {reason}") from reason.__cause__
 
 
-def _cut(
-    path: pathlib.Path, layers: list[ReadLayer], upto: str | None, obstacle: str | None
-) -> list[ReadLayer]:
-    """The layers up to `upto`, or all of them where nothing stands behind them."""
-    names = [layer.name for layer in layers]
-    if upto is not None and upto not in names:
-        until = f", up to where {obstacle}" if obstacle else ""
-        raise BadInput(f"upto={upto}: {path} has {', '.join(names) or 'none'}{until}")
-    if upto is None and obstacle:
-        cut = f"; upto={names[-1]} cuts the net before that" if names else ""
-        after = f"after {names[-1]}" if names else "at the image"
-        raise BadInput(f"{path}: not a sequence of layers: {after}, {obstacle}{cut}")
-    if not layers:
-        raise BadInput(f"{path}: has neither filters nor dense layers")
-    return layers[: names.index(upto) + 1] if upto else layers
+def _cut(graph: Graph, upto: str | None) -> Graph:
+    """The graph up to its outputs or `upto`, with its constants computed."""
+    if upto is not None:
+        made = [name for node in graph.nodes for name in node.outputs if name]
+        if upto not in made:
+            near = difflib.get_close_matches(upto, made, n=5, cutoff=0) or made[-5:]
+            raise BadInput(f"upto={upto}: no such value; there are {', '.join(near)}")
+    outputs = graph.outputs if upto is None else (upto,)
+    return graph.cut(outputs).folded().cut(outputs)
 
 
-def _reverse_channels(layer: ReadLayer, channels: int) -> np.ndarray:
-    """The first layer's kernel for RGB, from one for BGR."""
-    if isinstance(layer.ops[0], Conv):
-        if layer.ops[0].groups > 1:
-            raise BadInput(f"{layer.name}: filters of one channel each, give rgb")
-        return layer.kernel[:, :, ::-1]
-    rows = layer.kernel.reshape(-1, channels, layer.kernel.shape[-1])
-    return rows[:, ::-1].reshape(layer.kernel.shape)
+def _check_operations(graph: Graph, image: str) -> None:
+    missing = graph.missing()
+    if not missing:
+        return
+    first, kinds = missing[0], sorted({node.op for node in missing})
+    others = f", and {', '.join(kinds)} in {len(missing)} nodes in all"
+    before = [name for name in first.inputs if name not in graph.constants]
+    cut = f"; upto={before[0]} cuts the net before it" if before != [image] else ""
+    raise BadInput(
+        f"{first} is an operation that is not known here"
+        + others * (len(missing) > 1)
+        + cut
+    )
 
 
-def _check(path: pathlib.Path, net: Spec, layers: list[ReadLayer]) -> None:
-    """Raises BadInput where weights do not fit the net, or are no numbers."""
-    wanted = geometry.parameter_shapes(net)
-    for layer in layers:
-        kernel, bias = wanted[layer.name]
-        if (layer.kernel.shape, layer.bias.shape) != (kernel, bias):
+def _model(
+    name: str,
+    graph: Graph,
+    image: ImageInput,
+    mean: float | Sequence[float],
+    scale: float | Sequence[float],
+    order: str,
+    upto: str | None,
+    size: int | Pair | None,
+) -> model.Model:
+    rows, columns = image.sized(size)
+    channels = image.channels or np.size(mean)
+    means = image_input.channel_values("mean", mean, channels)
+    scales = image_input.channel_values("scale", scale, channels)
+    if not scales.all():
+        raise BadInput(f"scale {tuple(scales)}: 0 leaves nothing of the image")
+    shape = (rows, columns, channels)
+    activation = None
+    if upto is None:
+        graph, activation = _without_activation(graph, image, shape)
+    params = onnx_graph.weights(graph)
+    return model.Model(
+        _apply(graph, image, shape, reverse=order == "bgr"),
+        {key: jnp.asarray(value) for key, value in params.items()},
+        model.Input((rows, columns), tuple(means.tolist()), tuple(scales.tolist())),
+        name=name,
+        activation=activation,
+        layout="NCHW",
+    )
+
+
+def _apply(
+    graph: Graph, image: ImageInput, shape: tuple[int, int, int], *, reverse: bool
+) -> Callable:
+    """What the model applies: (params, images) -> output, or outputs by name."""
+    first = image.layout == "NCHW"
+    params = onnx_graph.weights(graph)
+    graph = graph.without(params)
+    own = (shape[2], *shape[:2]) if first else shape
+    run = batch.runner(graph, image.name, params, own, image.batch)
+
+    def apply(params, images):
+        if images.ndim != 4 or images.shape[-1] != shape[2]:
             raise BadInput(
-                f"{path}: {layer.name} has weights {layer.kernel.shape} and "
-                f"{layer.bias.shape}, its position in the net asks for {kernel} and "
-                f"{bias}"
+                f"images of shape {images.shape}: the net takes [N, H, W, C] with "
+                f"{shape[2]} channels"
             )
-        if not (np.isfinite(layer.kernel).all() and np.isfinite(layer.bias).all()):
-            raise BadInput(f"{path}: {layer.name} has weights that are no numbers")
+        images = images[..., ::-1] if reverse else images
+        images = images.transpose(0, 3, 1, 2) if first else images
+        found = map(jnp.asarray, run(params, images))
+        last = [
+            each.transpose(0, 2, 3, 1) if first and each.ndim == 4 else each
+            for each in found
+        ]
+        if len(last) == 1:
+            return last[0]
+        return dict(zip(graph.outputs, last, strict=True))
+
+    return apply
+
+
+def _without_activation(
+    graph: Graph, image: ImageInput, shape: tuple[int, int, int]
+) -> tuple[Graph, str | None]:
+    """The graph up to its logits [N, L], and what it applies to them."""
+    if len(graph.outputs) > 1:
+        return graph, None
+    makers = {output: node for node in graph.nodes for output in node.outputs}
+    node = makers.get(graph.outputs[0])
+    while node is not None and node.op == "Identity":
+        node = makers.get(node.inputs[0])
+    if node is None or node.op not in _ACTIVATIONS:
+        return graph, None
+    logits = graph.cut(node.inputs[:1])
+    apply = _apply(logits, image, shape, reverse=False)
+    images = jax.ShapeDtypeStruct((2, *shape), np.float32)
+    (ndim,) = {jax.eval_shape(apply, onnx_graph.weights(logits), images).ndim}
+    if ndim != 2 or node.get("axis", -1) not in (1, -1):
+        return graph, None
+    return logits, _ACTIVATIONS[node.op]

@@ -11,7 +11,7 @@ from onnx import defs, helper, numpy_helper
 
 from zf_jax.errors import BadInput
 
-OPSETS = range(1, 24)
+OPSETS = range(1, defs.onnx_opset_version() + 1)
 # An ONNX file itself can hold no larger array than this many float32 (2 GiB).
 MAX_ENTRIES = 2**29
 
