@@ -87,13 +87,20 @@ def run(
 
 
 def _as_it_stands(equation, inputs, handle, inline) -> list:
+    called = called_jaxpr(equation, inline)
+    if called is None:
+        return bind(equation, inputs)
+    return evaluate(*called, inputs, handle=handle, inline=inline)
+
+
+def called_jaxpr(
+    equation: JaxprEqn, inline: Mapping[str, str] = CALLS
+) -> tuple[Jaxpr, Sequence] | None:
+    """The jaxpr that a call runs, and its constants; None for what is no call."""
     called = equation.params.get(inline.get(equation.primitive.name))
     if isinstance(called, ClosedJaxpr):
-        jaxpr, consts = called.jaxpr, called.consts
-        return evaluate(jaxpr, consts, inputs, handle=handle, inline=inline)
-    if isinstance(called, Jaxpr):
-        return evaluate(called, (), inputs, handle=handle, inline=inline)
-    return bind(equation, inputs)
+        return called.jaxpr, called.consts
+    return (called, ()) if isinstance(called, Jaxpr) else None
 
 
 def bind(equation: JaxprEqn, inputs: Sequence, **changes) -> list:
