@@ -30,7 +30,7 @@ def classifier():
     chain = Chain((1, 3, 13, 12)).conv(4, 3, (3, 3), pads=[1, 1, 1, 1]).add("Relu")
     chain.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
     chain.add("Reshape", np.array([1, -1]))
-    return chain.add("Gemm", chain.weights(5, 144), chain.weights(5), transB=1)
+    return chain.add("Gemm", chain.weights(5, 144), chain.weights(1, 5), transB=1)
 
 
 def test_classifier_of_any_number_of_images(tmp_path):
