@@ -10,7 +10,7 @@ to a list of equations, is planned and run:
     Evaluation  does the operations on the windows of one position, each set into what
                 the clean image has around it where an operation reads beyond it.
 
-What has no rule in `rules.py`, or changes on nearly the whole map, is *whole* from
+What has no rule (`rules.py`), or changes on nearly the whole map, is *whole* from
 there on: the window is written into the clean map and computing goes on densely. So any
 function works, exactly (up to the order of float sums); those made of convolutions,
 pooling and arithmetic are fast.
@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Literal
 
-from zf_jax.transforms import rules
 from zf_jax.transforms.evaluation import Evaluation
 from zf_jax.transforms.jaxpr import TracedFunction
 from zf_jax.transforms.planner import Planner
@@ -80,7 +79,7 @@ class Plan:
         self._get_live = [planner.whole(atom) for atom in self.live]
         self._get_results = [planner.whole(atom) for atom in traced.results]
         self.positions = len(rows.low)
-        self.offsets = planner.offsets.table(self.positions)
+        self.offsets = planner.reader.offsets.table(self.positions)
 
     def _find_live(self) -> list:
         """The variables that the steps behind the windows, or the results, need."""
@@ -100,7 +99,7 @@ class Plan:
 
     def prepare(self, clean: dict) -> list:
         """What all positions read of the clean values, padded and prepared once."""
-        return self._planner.preparations.run(clean)
+        return self._planner.reader.preparations.run(clean)
 
     def windowed(self, clean, prepared, offsets: jax.Array, fill: jax.Array) -> list:
         """Computes as far as windows reach, at one position.
@@ -138,16 +137,8 @@ class Plan:
 
 
 def _step(planner: Planner, equation) -> Step:
-    """Plans one operation by its rule, or densely."""
-    rule, planned = rules.RULES.get(equation.primitive.name), None
-    changed = [atom for atom in equation.invars if planner.changes(atom)]
-    if rule and all(map(planner.window, changed)):
-        planned = rule(planner, equation)
-    if planned is None:
-        planned = planner.apply(
-            equation, None, [planner.whole(a) for a in equation.invars]
-        )
-    window, compute = planned
+    """Plans one operation, densely where its window is nearly the whole map."""
+    window, compute = planner.plan(equation)
     planner.record(equation.outvars, window)
     if window:
         computed = math.prod(i.size for i in window.intervals)

@@ -1,4 +1,4 @@
-"""What the rules ask for while they plan: where values change, and how to read them."""
+"""What an occluder changes, operation by operation, and how to read around it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,30 +6,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.extend.core import Literal
 
 from zf_jax.kernels import prepared_conv
-from zf_jax.transforms import jaxpr, rules_sliding, windows
-from zf_jax.transforms.clean_reader import CleanReader
-from zf_jax.transforms.evaluation import Evaluation, Getter, Offsets, Preparations
+from zf_jax.transforms import jaxpr, rules, windows
+from zf_jax.transforms.access import Access
+from zf_jax.transforms.context import Context
+from zf_jax.transforms.evaluation import Evaluation, Getter
 from zf_jax.transforms.jaxpr import TracedFunction
+from zf_jax.transforms.reader import Reader
 from zf_jax.transforms.windows import Region, Window
+
+Compute = Callable[[Evaluation], list[jax.Array]]
 
 
 class Planner:
     """Knows which variables change where, as far as the function has been planned.
 
     Attributes:
-      offsets: what the planned reading needs to know of each position.
-      preparations: what it reads that is the same at all positions.
+      reader: plans what is read of clean values.
     """
 
     def __init__(self, traced: TracedFunction, platform: str):
         """Begins with nothing changed; platform: cpu, gpu or tpu."""
-        self.offsets, self.preparations = Offsets(), Preparations()
-        self._clean = CleanReader(traced.equations, self.offsets, self.preparations)
-        self._slices = rules_sliding.slices_of_pools(traced.equations)
+        self.reader, self._context = Reader(traced.equations), Context(traced.equations)
         self._platform = platform
         # By variable: a Window, or None for what is whole; the clean ones are not here.
         self._changes: dict[Any, Window | None] = {}
@@ -46,32 +46,85 @@ class Planner:
         """Where a variable changes; None for what is clean or whole."""
         return None if isinstance(atom, Literal) else self._changes.get(atom)
 
-    def operand(self, equation) -> tuple[Any, Window | None]:
-        """The first operand of an operation, and where it changes."""
-        return equation.invars[0], self.window(equation.invars[0])
+    def plan(self, equation) -> tuple[Window | None, Compute]:
+        """Where an operation's result changes, None for anywhere; what computes it."""
+        changed = [atom for atom in equation.invars if self.changes(atom)]
+        if all(map(self.window, changed)):
+            planned = self._plan_window(equation) or self._plan_sum(equation)
+            if planned:
+                return planned
+        getters, bind = [self.whole(a) for a in equation.invars], self._bind(equation)
+        return None, lambda evaluation: bind(
+            evaluation, [get(evaluation) for get in getters]
+        )
 
-    def slice_starts(self, equation) -> tuple[np.ndarray, np.ndarray]:
-        """Least and largest starts of the slices that are one pool's."""
-        return self._slices[rules_sliding.pool_of_slice(equation)]
+    def _plan_window(self, equation) -> tuple[Window, Compute] | None:
+        access = rules.access(equation, self._context)
+        window = access and self._result_window(equation, access)
+        if not window:
+            return None
+        regions = dict(zip(window.axes, window.regions, strict=True))
+        computed = access.aligned(regions)
+        getters = [
+            self._operand(atom, relations, computed)
+            for atom, relations in zip(equation.invars, access.relations, strict=True)
+        ]
 
-    def read_clean(self, atom) -> Getter:
-        """Its value on the clean image."""
-        return lambda evaluation: jaxpr.value_of(atom, evaluation.clean)
+        def bind(**changes):
+            return self._bind(equation, **changes)
 
-    def value(self, atom) -> Getter:
-        """Its changed value: a window, or whole."""
-        return lambda evaluation: evaluation.values[atom]
+        return window, self.reader.plan(access, equation, regions, getters, bind)
 
-    def sum_outside(self, atom, window: Window) -> Getter:
-        """The sum over the window's axes of a clean value outside of the window."""
-        return self._clean.sum_outside(atom, window)
+    def _result_window(self, equation, access: Access) -> Window | None:
+        """The window around what the windows of all operands change."""
+        shape, found = equation.outvars[0].aval.shape, []
+        for atom, relations in zip(equation.invars, access.relations, strict=True):
+            if window := self.window(atom):
+                by_axis = {each.axis: each for each in relations}
+                if not by_axis.keys() >= {*window.axes}:
+                    return None
+                pairs = zip(window.axes, window.intervals, strict=True)
+                pairs = [(by_axis[axis], interval) for axis, interval in pairs]
+                found.append({r.to: r.outputs(i, shape[r.to]) for r, i in pairs})
+        axes = tuple(sorted(found[0]))
+        if any(each.keys() != found[0].keys() for each in found):
+            return None
+        intervals = ([each[axis] for each in found] for axis in axes)
+        return Window(axes, tuple(map(windows.union, intervals)))
+
+    def _operand(self, atom, relations, regions: dict[int, Region]) -> Getter:
+        """What an operand's relations read for regions of the result."""
+        wanted = {r.axis: r.inputs(regions[r.to]) for r in relations if r.to in regions}
+        fill = relations[0].fill if relations else 0
+        if window := self.window(atom):
+            return self.read_regions(atom, [wanted[a] for a in window.axes], fill)
+        if not wanted:
+            return self.reader.value(atom)
+        return self.reader.around(atom, tuple(wanted), [*wanted.values()], fill)
+
+    def _plan_sum(self, equation) -> tuple[None, Compute] | None:
+        """The sum over all axes of a window: of what changed, and of the rest."""
+        if equation.primitive.name != "reduce_sum":
+            return None
+        atom, bind = equation.invars[0], self._bind(equation)
+        window = self.window(atom)
+        if not {*window.axes} <= {*equation.params["axes"]}:
+            return None
+        rest = self.reader.sum_outside(atom, window)
+
+        def compute(evaluation: Evaluation):
+            (inside,) = bind(evaluation, [evaluation.values[atom]])
+            outside = rest(evaluation).astype(atom.aval.dtype)
+            return [inside + bind(evaluation, [outside])[0]]
+
+        return None, compute
 
     def whole(self, atom) -> Getter:
         """Its value on the whole map."""
         if not self.changes(atom):
-            return self.read_clean(atom)
+            return self.reader.value(atom)
         if self.window(atom) is None:
-            return self.value(atom)
+            return lambda evaluation: evaluation.values[atom]
         return self.read_regions(atom, self._whole_regions(atom))
 
     def remember_whole(self, evaluation: Evaluation, atom) -> None:
@@ -90,16 +143,18 @@ class Planner:
         There is one region for each axis of the window; beyond the map lies `fill`.
         """
         window, key = self.window(atom), _key(atom, regions, fill)
-        if all(map(windows.is_same, window.regions, regions)):
-            return self.value(atom)
-        move = self._mover(atom, regions)
-        inner = [(r.first, r.first + r.size) for r in window.regions]
-        mask = self._clean.mask(atom.aval.ndim, window.axes, inner, regions)
-        around = self._clean.around(atom, window.axes, regions, fill) if mask else None
+        own = window.regions
+        if all(map(windows.is_same, own, regions)):
+            return lambda evaluation: evaluation.values[atom]
+        shape = window.shape_within(atom.aval.shape)
+        move = self.reader.mover(shape, window.axes, own, regions)
+        inner = [(r.first, r.first + r.size) for r in own]
+        mask = self.reader.mask(atom.aval.ndim, window.axes, inner, regions)
+        around = self.reader.around(atom, window.axes, regions, fill) if mask else None
 
         def get(evaluation: Evaluation):
             if key not in evaluation.cache:
-                moved = move(evaluation)
+                moved = move(evaluation, evaluation.values[atom])
                 if mask:
                     moved = jnp.where(mask(evaluation), moved, around(evaluation))
                 evaluation.cache[key] = moved
@@ -107,46 +162,11 @@ class Planner:
 
         return get
 
-    def _mover(self, atom, regions: Sequence[Region]) -> Getter:
-        """The window's values where the regions want them, anything elsewhere."""
-        window, rank = self.window(atom), atom.aval.ndim
-        pads, starts = [(0, 0, 0)] * rank, {}
-        sizes = list(window.shape_within(atom.aval.shape))
-        for axis, own, region in zip(window.axes, window.regions, regions, strict=True):
-            shift = region.first - own.first
-            least, most = int(shift.min()), int(shift.max())
-            pads[axis] = (-least, most + region.size - own.size, 0)
-            starts[axis] = shift - least
-            sizes[axis] = region.size
-        cut = self._clean.cutter(starts, sizes)
-
-        def get(evaluation: Evaluation):
-            value = evaluation.values[atom]
-            return cut(evaluation, lax.pad(value, jnp.zeros((), value.dtype), pads))
-
-        return get
-
-    def align_operand(
-        self, atom, window: Window, shape: Sequence[int]
-    ) -> Getter | None:
-        """An operand on the window of an elementwise result of `shape`.
-
-        None for an operand of another shape.
-        """
-        own = atom.aval.shape
-        if self.window(atom):
-            return self.read_regions(atom, window.regions)
-        if all(own[axis] == 1 for axis in window.axes if own):
-            return self.read_clean(atom)
-        if any(own[axis] != shape[axis] for axis in window.axes):
-            return None
-        return self._clean.around(atom, window.axes, window.regions)
-
-    def bind(self, equation, **changes) -> Callable[..., list[jax.Array]]:
+    def _bind(self, equation, **changes) -> Callable[..., list[jax.Array]]:
         """Does the operation, parameters changed: (evaluation, values) -> results."""
         is_clean = not self.changes(equation.invars[-1])
         if self._platform == "cpu" and is_clean:
-            conv = prepared_conv.winograd_or_none(equation, **changes)
+            conv = prepared_conv.winograd_or_none(equation, changes.get("padding"))
             if conv:
                 return self._bind_prepared(equation.invars[1], conv)
         return lambda _, values: jaxpr.bind(equation, values, **changes)
@@ -155,31 +175,24 @@ class Planner:
         def prepare(clean: dict):
             return conv.prepare(jaxpr.value_of(kernel, clean))
 
-        number = self.preparations.add((kernel, conv.key), prepare)
+        number = self.reader.preparations.add((kernel, conv.key), prepare)
         return lambda evaluation, values: [
             conv.apply(values[0], evaluation.prepared[number])
         ]
-
-    def apply(self, equation, window: Window | None, getters, **changes):
-        """What a rule gives: the window, and the operation on what the getters give."""
-        bind = self.bind(equation, **changes)
-        return window, lambda evaluation: bind(
-            evaluation, [get(evaluation) for get in getters]
-        )
 
     def occluder(self, image, window: Window) -> Callable:
         """What the occluder's window shows: the fill, and the image at its border.
 
         It is (evaluation, fill) -> the values of the window of the image's variable.
         """
-        regions = window.regions
+        regions, reader = window.regions, self.reader
         # Where the border crops the occluder, its window is larger than itself.
         inner = [(i.low, i.high) for i in window.intervals]
-        mask = self._clean.mask(4, window.axes, inner, regions)
-        around = self._clean.around(image, window.axes, regions) if mask else None
+        mask = reader.mask(4, window.axes, inner, regions)
+        around = reader.around(image, window.axes, regions) if mask else None
         shape = window.shape_within(image.aval.shape)
         starts = {a: r.first for a, r in zip(window.axes, regions, strict=True)}
-        cut = self._clean.cutter(starts, shape)
+        cut = reader.cutter(starts, shape)
 
         def occlude(evaluation: Evaluation, fill):
             if fill.shape == image.aval.shape:

@@ -1,43 +1,12 @@
-"""Where each operation's result changes, when its operands change within windows.
+"""The table of rules: how each operation reads its operands.
 
-A rule takes the planner and an equation, and gives the window of its results and what
-computes them; a window of None is for what may change anywhere. It gives None where it
-does not apply: then the operation is done densely.
+A rule takes an equation and what is known of its program, and gives an `Access`, or None
+where it does not apply. What has no rule is computed as a whole.
 """
 
-from zf_jax.transforms import rules_axes, rules_sliding, windows
-from zf_jax.transforms.windows import Window
-
-
-def _elementwise(planner, equation):
-    """The same at every entry."""
-    return _around_all(planner, equation, equation.outvars[0].aval.shape)
-
-
-def _around_all(planner, equation, shape):
-    """On the window around the windows of all operands."""
-    found = [w for w in map(planner.window, equation.invars) if w]
-    axes = found[0].axes
-    lengths = [shape[axis] for axis in axes]
-    if any(
-        w.axes != axes or [i.axis_length for i in w.intervals] != lengths for w in found
-    ):
-        return None
-    intervals = zip(*(w.intervals for w in found), strict=True)
-    window = Window(axes, tuple(map(windows.union, intervals)))
-    getters = [planner.align_operand(atom, window, shape) for atom in equation.invars]
-    if any(get is None for get in getters):
-        return None
-    return planner.apply(equation, window, getters)
-
-
-def _concatenate(planner, equation):
-    """Along an axis without a window."""
-    window = next(w for w in map(planner.window, equation.invars) if w)
-    if equation.params["dimension"] in window.axes:
-        return None
-    return _around_all(planner, equation, equation.outvars[0].aval.shape)
-
+from zf_jax.transforms import gates, rules_axes, rules_lookup, rules_sliding
+from zf_jax.transforms.access import Access, Slide
+from zf_jax.transforms.context import Context
 
 _ELEMENTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp clz
@@ -50,23 +19,45 @@ square stop_gradient sub tan tanh xor
 _REDUCTIONS = ("sum", "max", "min", "prod", "and", "or", "xor")
 _SCANS = ("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp")
 
-RULES = {name: _elementwise for name in _ELEMENTWISE}
-RULES |= {f"reduce_{name}": rules_axes.reduction for name in _REDUCTIONS}
-RULES |= {name: rules_axes.reduction for name in ("argmax", "argmin")}
-RULES |= {name: rules_axes.along_axis for name in (*_SCANS, "rev")}
-RULES |= {
+
+def _elementwise(equation, context: Context) -> Access:
+    """The same at every entry; scalars have no axes."""
+    return Access(
+        tuple(
+            tuple(Slide(axis, axis) for axis in range(atom.aval.ndim))
+            for atom in equation.invars
+        )
+    )
+
+
+def access(equation, context: Context) -> Access | None:
+    """How an equation reads its operands; None where no rule applies."""
+    gate = gates.of(equation)
+    if gate:
+        return rules_sliding.gate(equation, gate)
+    rule = _RULES.get(equation.primitive.name)
+    return rule(equation, context) if rule else None
+
+
+_RULES = {name: _elementwise for name in _ELEMENTWISE}
+_RULES |= {f"reduce_{name}": rules_axes.reduction for name in _REDUCTIONS}
+_RULES |= {name: rules_axes.reduction for name in ("argmax", "argmin")}
+_RULES |= {name: rules_axes.along_axis for name in _SCANS}
+_RULES |= {
     "broadcast_in_dim": rules_axes.broadcast,
-    "concatenate": _concatenate,
+    "concatenate": rules_axes.concatenate,
     "conv_general_dilated": rules_sliding.conv,
-    "dot_general": rules_axes.dot,
+    "dot_general": rules_lookup.dot,
+    "gather": rules_lookup.gather,
     "pad": rules_sliding.pad,
     "reduce_window": rules_sliding.pool,
     "reduce_window_max": rules_sliding.pool,
     "reduce_window_min": rules_sliding.pool,
     "reduce_window_sum": rules_sliding.pool,
     "reshape": rules_axes.reshape,
+    "rev": rules_axes.reverse,
     "slice": rules_sliding.strided_slice,
-    "split": rules_axes.split,
+    "split": rules_axes.along_axis,
     "squeeze": rules_axes.squeeze,
     "transpose": rules_axes.transpose,
 }

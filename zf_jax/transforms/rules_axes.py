@@ -1,132 +1,137 @@
-"""Rules of what moves, reduces or contracts axes, and does not slide over them."""
+"""Rules of what moves, joins or reduces axes, and does not slide over them."""
 
+import functools
 import math
 
-import numpy as np
-from jax import lax
+import jax.numpy as jnp
 
-from zf_jax.transforms.windows import Window
-
-
-def along_axis(planner, equation):
-    """A scan or a reversal, along axes that have no window."""
-    params, (atom, window) = equation.params, planner.operand(equation)
-    axes = params.get("dimensions", (params.get("axis"),))
-    if set(axes) & set(window.axes):
-        return None
-    return planner.apply(equation, window, [planner.value(atom)])
+from zf_jax.transforms.access import Access, Reversal, Slide
 
 
-def split(planner, equation):
-    """Along an axis that has no window."""
-    atom, window = planner.operand(equation)
-    if equation.params["axis"] in window.axes:
-        return None
-    return planner.apply(equation, window, [planner.value(atom)])
+def along_axis(equation, context) -> Access:
+    """A scan or a split: in part along all other axes."""
+    return _without(equation, {equation.params["axis"]})
 
 
-def reduction(planner, equation):
-    """Over axes without windows; or the sum over all of them."""
-    (atom, window), gone = planner.operand(equation), equation.params["axes"]
-    if not set(gone) & set(window.axes):
-        axes = tuple(axis - sum(g < axis for g in gone) for axis in window.axes)
-        kept = Window(axes, window.intervals)
-        return planner.apply(equation, kept, [planner.value(atom)])
-    if equation.primitive.name != "reduce_sum" or not set(window.axes) <= set(gone):
-        return None
-    # The sum of what may have changed, and of the rest as it was.
-    value, rest = planner.value(atom), planner.sum_outside(atom, window)
-    bind = planner.bind(equation)
-
-    def compute(evaluation):
-        (inside,) = bind(evaluation, [value(evaluation)])
-        (outside,) = bind(evaluation, [rest(evaluation).astype(atom.aval.dtype)])
-        return [inside + outside]
-
-    return None, compute
+def _without(equation, axes) -> Access:
+    rank = equation.invars[0].aval.ndim
+    return Access((tuple(Slide(a, a) for a in range(rank) if a not in axes),))
 
 
-def transpose(planner, equation):
-    """The same window, its axes in another order."""
-    (atom, window), permutation = (
-        planner.operand(equation),
-        equation.params["permutation"],
+def reverse(equation, context) -> Access:
+    """Some axes run backwards."""
+    shape, backwards = equation.invars[0].aval.shape, equation.params["dimensions"]
+    relations = tuple(
+        Reversal(axis, axis, length) if axis in backwards else Slide(axis, axis)
+        for axis, length in enumerate(shape)
     )
-    axes = [permutation.index(axis) for axis in window.axes]
-    order = np.argsort(axes)
-    moved = Window(
-        tuple(axes[i] for i in order), tuple(window.intervals[i] for i in order)
-    )
-    return planner.apply(equation, moved, [planner.value(atom)])
+    return Access((relations,))
 
 
-def broadcast(planner, equation):
+def reduction(equation, context) -> Access:
+    """In part along the axes that stay."""
+    return _kept(equation, equation.params["axes"])
+
+
+def squeeze(equation, context) -> Access:
+    """In part along the axes that stay."""
+    return _kept(equation, equation.params["dimensions"])
+
+
+def _kept(equation, gone) -> Access:
+    kept = [a for a in range(equation.invars[0].aval.ndim) if a not in gone]
+    return Access((tuple(Slide(axis, to) for to, axis in enumerate(kept)),))
+
+
+def transpose(equation, context) -> Access:
+    """The axes in another order."""
+    order = equation.params["permutation"]
+    return Access((tuple(Slide(axis, to) for to, axis in enumerate(order)),))
+
+
+def broadcast(equation, context) -> Access:
     """New axes, or axes of length 1 made longer."""
-    atom, window = planner.operand(equation)
-    dimensions = equation.params["broadcast_dimensions"]
-    shape = equation.outvars[0].aval.shape
-    axes = tuple(dimensions[axis] for axis in window.axes)
-    if any(
-        shape[a] != s.axis_length for a, s in zip(axes, window.intervals, strict=True)
-    ):
-        return None
-    moved = Window(axes, window.intervals)
-    get, cut = planner.value(atom), moved.shape_within(shape)
-    return moved, lambda evaluation: [
-        lax.broadcast_in_dim(get(evaluation), cut, dimensions)
-    ]
+    dimensions, shape = equation.params["broadcast_dimensions"], equation.params["shape"]
+    own = equation.invars[0].aval.shape
+    relations = tuple(
+        Slide(axis, to) for axis, to in enumerate(dimensions) if own[axis] == shape[to]
+    )
+    kept = {each.to for each in relations}
+    free = tuple(axis for axis in range(len(shape)) if axis not in kept)
+
+    def change(computed) -> dict:
+        return {"shape": _replaced(shape, computed)}
+
+    others = ((),) * (len(equation.invars) - 1)
+    return Access((relations, *others), change, free=free)
 
 
-def reshape(planner, equation):
-    """Where the window's axes stay as they are."""
-    atom, window = planner.operand(equation)
-    before, after = atom.aval.shape, equation.outvars[0].aval.shape
+def _replaced(shape, computed) -> tuple[int, ...]:
+    return tuple(computed.get(axis, length) for axis, length in enumerate(shape))
+
+
+def concatenate(equation, context) -> Access:
+    """Along any axis; along one that is computed in part, each operand is padded."""
+    joined, start, relations = equation.params["dimension"], 0, []
+    for atom in equation.invars:
+        shape = atom.aval.shape
+        relations.append(
+            tuple(
+                Slide(axis, axis, before=start if axis == joined else 0)
+                for axis in range(len(shape))
+            )
+        )
+        start += shape[joined]
+    add = jnp.logical_or if equation.outvars[0].aval.dtype == bool else jnp.add
+
+    def plan(reader, regions, bind):
+        if joined not in regions:
+            return bind()
+        # Every operand reads zeros where another one has its entries.
+        return lambda evaluation, values: [functools.reduce(add, values)]
+
+    return Access(tuple(relations), plan=plan)
+
+
+def reshape(equation, context) -> Access | None:
+    """Where axes stay as they are, the first of some are joined, or one is divided."""
     if equation.params.get("dimensions") is not None:
         return None
-    axes = []
-    for axis in window.axes:
-        # The same axis, with as many entries ahead of it.
-        ahead = math.prod(before[:axis])
-        same = [
-            i
-            for i, n in enumerate(after)
-            if n == before[axis] and math.prod(after[:i]) == ahead
-        ]
-        if not same:
-            return None
-        axes.append(same[0])
-    moved = Window(tuple(axes), window.intervals)
-    get, cut = planner.value(atom), moved.shape_within(after)
-    return moved, lambda evaluation: [lax.reshape(get(evaluation), cut)]
+    before, after = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    relations, align, taken = [], {}, set()
+    for axis in range(len(before)):
+        for to in range(len(after)):
+            found = None if to in taken else _reshaped(before, after, axis, to)
+            if found:
+                relations.append(found)
+                taken.add(to)
+                if found.dilation > 1:
+                    align[to] = found.dilation, 0
+                break
+
+    def change(computed) -> dict:
+        return {"new_sizes": _replaced(after, computed)}
+
+    return Access((tuple(relations),), change, align=align)
 
 
-def squeeze(planner, equation):
-    """Where the axes of length 1 have no window."""
-    (atom, window), gone = planner.operand(equation), equation.params["dimensions"]
-    if set(gone) & set(window.axes):
+def _reshaped(before, after, axis: int, to: int) -> Slide | None:
+    """How an axis of the result lies in one of the operand, if it begins with it."""
+    length, entries = before[axis], after[to]
+    if math.prod(before[:axis]) != math.prod(after[:to]):
         return None
-    axes = tuple(axis - sum(g < axis for g in gone) for axis in window.axes)
-    return planner.apply(
-        equation, Window(axes, window.intervals), [planner.value(atom)]
-    )
+    if length == entries:
+        return Slide(axis, to)
+    if 1 in (length, entries):
+        return None
+    if entries in _runs(before, axis):
+        run = entries // length
+        return Slide(axis, to, run, before=run - 1, dilation=run)
+    if length in _runs(after, to):
+        return Slide(axis, to, length // entries, length // entries)
+    return None
 
 
-def dot(planner, equation):
-    """A product with a clean operand, along axes without windows."""
-    contracted, batch = equation.params["dimension_numbers"]
-    sides = equation.invars
-    side = 0 if planner.window(sides[0]) else 1
-    window = planner.window(sides[side])
-    if planner.changes(sides[1 - side]):
-        return None
-    if set(window.axes) & {*contracted[side], *batch[side]}:
-        return None
-    free = [
-        [a for a in range(each.aval.ndim) if a not in contracted[i] + batch[i]]
-        for i, each in enumerate(sides)
-    ]
-    begin = len(batch[0]) + (len(free[0]) if side else 0)
-    axes = tuple(begin + free[side].index(axis) for axis in window.axes)
-    getters = [planner.value(sides[side]), planner.read_clean(sides[1 - side])]
-    getters = getters[::-1] if side else getters
-    return planner.apply(equation, Window(axes, window.intervals), getters)
+def _runs(shape, axis: int) -> list[int]:
+    """How many entries an axis and those that follow it have, one after the other."""
+    return [math.prod(shape[axis:end]) for end in range(axis + 1, len(shape) + 1)]

@@ -1,66 +1,88 @@
-"""Rules of what slides over a window's axes: convolutions, pools, slices, padding."""
+"""Rules of what slides over axes: convolutions, pools, slices, padding."""
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.extend.core import Literal
 
-from zf_jax.transforms import windows
-from zf_jax.transforms.windows import Window
+from zf_jax.transforms.access import Access, Slide
 
 # Slices of one value whose starts lie within so many entries are taken for a pool's.
 _LARGEST_POOL = 16
 
 
-def pool_of_slice(equation) -> tuple:
-    """What the slices that are one pool's have in common."""
+def conv(equation, context) -> Access | None:
+    """A convolution, transposed ones included, along its spatial axes."""
     params = equation.params
-    shape = equation.outvars[0].aval.shape
-    return equation.invars[0], tuple(params["strides"] or ()), shape
-
-
-def slices_of_pools(equations) -> dict[tuple, tuple[np.ndarray, np.ndarray]]:
-    """Least and largest starts of slices of one value, as pools are often written."""
-    found = {}
-    for equation in equations:
-        if equation.primitive.name == "slice":
-            starts = np.array(equation.params["start_indices"])
-            found.setdefault(pool_of_slice(equation), []).append(starts)
-    return {key: (np.min(s, 0), np.max(s, 0)) for key, s in found.items()}
-
-
-def conv(planner, equation):
-    """A convolution with a clean kernel, along axes that are not dilated."""
-    params = equation.params
-    (atom, window), kernel = planner.operand(equation), equation.invars[1]
-    numbers, out = params["dimension_numbers"], equation.outvars[0].aval.shape
-    spatial = numbers.lhs_spec[2:]
-    if (
-        not window
-        or planner.changes(kernel)
-        or params["batch_group_count"] != 1
-        or not set(window.axes) <= set(spatial)
-    ):
+    numbers, kernel = params["dimension_numbers"], equation.invars[1].aval.shape
+    if params["batch_group_count"] != 1:
         return None
-    padding, axes, intervals, regions = list(params["padding"]), [], [], []
-    for axis, interval in zip(window.axes, window.intervals, strict=True):
-        i = spatial.index(axis)
-        if params["lhs_dilation"][i] != 1:
-            return None
-        size = kernel.aval.shape[numbers.rhs_spec[2 + i]]
+    relations, align, sizes = [], {}, {}
+    for i, (axis, to) in enumerate(
+        zip(numbers.lhs_spec[2:], numbers.out_spec[2:], strict=True)
+    ):
+        size = kernel[numbers.rhs_spec[2 + i]]
         size = (size - 1) * params["rhs_dilation"][i] + 1
-        to, stride = numbers.out_spec[2 + i], params["window_strides"][i]
-        changed = windows.slide(interval, out[to], size, stride, padding[i][0])
-        regions.append(
-            windows.input_region(changed.region, size, stride, padding[i][0])
+        stride, dilation = params["window_strides"][i], params["lhs_dilation"][i]
+        before = params["padding"][i][0]
+        if dilation > 1:
+            if stride > 1:
+                continue
+            align[to] = dilation, before % dilation
+        relations.append(Slide(axis, to, size, stride, before, dilation))
+        sizes[to] = i, size, dilation
+
+    def change(computed) -> dict:
+        padding = list(params["padding"])
+        for to, entries in computed.items():
+            i, size, dilation = sizes[to]
+            # Aligned parts begin at an entry of the operand, and end between two.
+            read = entries + size - 1
+            padding[i] = 0, (read - 1) % dilation
+        return {"padding": tuple(padding)}
+
+    return Access((tuple(relations), ()), change, align=align)
+
+
+def pool(equation, context) -> Access | None:
+    """`reduce_window` of any kind."""
+    params, name = equation.params, equation.primitive.name
+    if len(equation.invars) > 2:
+        return None
+    if name == "reduce_window":
+        fill = _number(equation.invars[1])
+        if fill is None:
+            return None
+    else:
+        fill = _padding_value(name, equation.outvars[0].aval.dtype)
+    relations = []
+    for axis, size in enumerate(params["window_dimensions"]):
+        if params["base_dilation"][axis] == 1:
+            size = (size - 1) * params["window_dilation"][axis] + 1
+            before, stride = params["padding"][axis][0], params["window_strides"][axis]
+            relations.append(Slide(axis, axis, size, stride, before, fill=fill))
+
+    def change(computed) -> dict:
+        padding = list(params["padding"])
+        for axis in computed:
+            padding[axis] = (0, 0)
+        return {"padding": tuple(padding)}
+
+    others = ((),) * (len(equation.invars) - 1)
+    return Access((tuple(relations), *others), change)
+
+
+def gate(equation, gate) -> Access:
+    """A rectifier, or a pool with switches."""
+    rank = equation.invars[0].aval.ndim
+    if gate.window is None:
+        return Access((tuple(Slide(axis, axis) for axis in range(rank)),))
+    relations = tuple(
+        Slide(axis, axis, size, stride, before, fill=-np.inf)
+        for axis, (size, stride, (before, _)) in enumerate(
+            zip(*gate.window, strict=True)
         )
-        axes.append(to)
-        intervals.append(changed)
-        padding[i] = (0, 0)
-    order = np.argsort(axes)
-    window = Window(tuple(axes[i] for i in order), tuple(intervals[i] for i in order))
-    getters = [planner.read_regions(atom, regions), planner.read_clean(kernel)]
-    return planner.apply(equation, window, getters, padding=tuple(padding))
+    )
+    return Access((relations,))
 
 
 def _padding_value(name: str, dtype):
@@ -82,81 +104,49 @@ def _number(atom):
     return atom.val.item() if hasattr(atom.val, "item") else atom.val
 
 
-def pool(planner, equation):
-    """`reduce_window` of any kind."""
-    params, name = equation.params, equation.primitive.name
-    (atom, window), out = planner.operand(equation), equation.outvars[0].aval
-    if not window or len(equation.invars) > 2:
-        return None
-    if name == "reduce_window":
-        fill = _number(equation.invars[1])
-        if fill is None:
-            return None
-    else:
-        fill = _padding_value(name, out.dtype)
-    padding, intervals, regions = list(params["padding"]), [], []
-    for axis, interval in zip(window.axes, window.intervals, strict=True):
-        if params["base_dilation"][axis] != 1:
-            return None
-        size = params["window_dimensions"][axis] - 1
-        size = size * params["window_dilation"][axis] + 1
-        before, stride = padding[axis][0], params["window_strides"][axis]
-        changed = windows.slide(interval, out.shape[axis], size, stride, before)
-        regions.append(windows.input_region(changed.region, size, stride, before))
-        intervals.append(changed)
-        padding[axis] = (0, 0)
-    getters = [planner.read_regions(atom, regions, fill)]
-    getters += [planner.read_clean(other) for other in equation.invars[1:]]
-    window = Window(window.axes, tuple(intervals))
-    return planner.apply(equation, window, getters, padding=tuple(padding))
-
-
-def strided_slice(planner, equation):
+def strided_slice(equation, context) -> Access:
     """A slice: itself a filter of one entry, or one entry of a pool's windows."""
-    (atom, window), params = planner.operand(equation), equation.params
-    starts, limits = list(params["start_indices"]), list(params["limit_indices"])
-    strides, out = list(params["strides"] or [1] * len(starts)), equation.outvars[0]
-    least, most = planner.slice_starts(equation)
-    if max(most - least) > _LARGEST_POOL:
+    params, rank = equation.params, equation.invars[0].aval.ndim
+    starts, strides = params["start_indices"], params["strides"] or (1,) * rank
+    least, most = context.slice_starts(equation)
+    if max(most - least, default=0) > _LARGEST_POOL:
         least = most = np.array(starts)
-    intervals, regions = [], []
-    for axis, interval in zip(window.axes, window.intervals, strict=True):
-        # All entries of one pool's windows lie alike: they meet without moving.
-        size, before = int(most[axis] - least[axis]) + 1, -int(least[axis])
-        length = out.aval.shape[axis]
-        changed = windows.slide(interval, length, size, strides[axis], before)
-        regions.append(
-            windows.input_region(changed.region, size, strides[axis], before)
-        )
-        intervals.append(changed)
-        starts[axis] -= int(least[axis])
-        limits[axis] = starts[axis] + (changed.size - 1) * strides[axis] + 1
-    get = planner.read_regions(atom, regions)
-    window = Window(window.axes, tuple(intervals))
-    return window, lambda evaluation: [
-        lax.slice(get(evaluation), starts, limits, strides)
-    ]
+    # All entries of one pool's windows lie alike: they meet without moving.
+    relations = tuple(
+        Slide(axis, axis, int(most[axis] - least[axis]) + 1, strides[axis], -least[axis])
+        for axis in range(rank)
+    )
+
+    def change(computed) -> dict:
+        first, limits = list(starts), list(params["limit_indices"])
+        for axis, entries in computed.items():
+            first[axis] = int(starts[axis] - least[axis])
+            limits[axis] = first[axis] + (entries - 1) * strides[axis] + 1
+        return {"start_indices": tuple(first), "limit_indices": tuple(limits)}
+
+    return Access((relations,), change)
 
 
-def pad(planner, equation):
-    """Padding with a constant, or cropping."""
-    (atom, window), beyond = planner.operand(equation), equation.invars[1]
-    config, out = list(equation.params["padding_config"]), equation.outvars[0].aval
-    fill = _number(beyond)
-    if not window or fill is None:
+def pad(equation, context) -> Access | None:
+    """Padding with a constant, around entries or between them, or cropping."""
+    config, fill = equation.params["padding_config"], _number(equation.invars[1])
+    if fill is None:
         return None
-    intervals, regions = [], []
-    for axis, interval in zip(window.axes, window.intervals, strict=True):
-        before, _, interior = config[axis]
-        if interior:
-            return None
-        moved = windows.shift(interval, before, out.shape[axis])
-        regions.append(windows.input_region(moved.region, 1, 1, before))
-        intervals.append(moved)
-        config[axis] = (0, 0, 0)
-    window = Window(window.axes, tuple(intervals))
-    # The new window may reach beyond the old map: there it holds padding.
-    getters = [planner.read_regions(atom, regions, fill), planner.read_clean(beyond)]
-    return window, lambda evaluation: [
-        lax.pad(*(get(evaluation) for get in getters), config)
-    ]
+    relations = tuple(
+        Slide(axis, axis, before=before, dilation=interior + 1, fill=fill)
+        for axis, (before, _, interior) in enumerate(config)
+    )
+    align = {
+        axis: (interior + 1, before % (interior + 1))
+        for axis, (before, _, interior) in enumerate(config)
+        if interior
+    }
+
+    def change(computed) -> dict:
+        changed = list(config)
+        for axis, entries in computed.items():
+            interior = config[axis][2]
+            changed[axis] = 0, (entries - 1) % (interior + 1), interior
+        return {"padding_config": tuple(changed)}
+
+    return Access((relations, ()), change, align=align)

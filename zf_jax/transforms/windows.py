@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zf_jax import geometry
-
 
 class Region(NamedTuple):
     """A part of an axis, at all positions.
@@ -73,31 +71,6 @@ def is_same(one: Region, other: Region) -> bool:
     return one.size == other.size and np.array_equal(one.first, other.first)
 
 
-def slide(interval: Interval, out: int, size: int, stride: int, before: int):
-    """What changes in the output of filters that slide over an axis.
-
-    Args:
-      interval: what changed of the axis.
-      out: length of the output.
-      size: of the filter.
-      stride: of the filter.
-      before: padding ahead of the axis.
-
-    Returns:
-      An Interval of the output.
-    """
-    low, high = geometry.windows_overlapping(
-        interval.low, interval.high, size, stride, before
-    )
-    low = np.clip(low, 0, out)
-    return Interval(low, np.clip(high, low, out), out)
-
-
-def input_region(region: Region, size: int, stride: int, before: int) -> Region:
-    """What filters that slide over an axis read for a region of their output."""
-    return Region(region.first * stride - before, (region.size - 1) * stride + size)
-
-
 def union(intervals: Sequence[Interval]) -> Interval:
     """The smallest interval around several of one length."""
     if len(intervals) == 1:
@@ -108,9 +81,3 @@ def union(intervals: Sequence[Interval]) -> Interval:
     high = [np.where(i.low < i.high, i.high, 0) for i in intervals]
     low, high = np.min(low, axis=0), np.max(high, axis=0)
     return Interval(np.minimum(low, high), high, length)
-
-
-def shift(interval: Interval, by: int, length: int) -> Interval:
-    """The interval on an axis of `length` that begins `by` entries earlier."""
-    low = np.clip(interval.low + by, 0, length)
-    return Interval(low, np.clip(interval.high + by, low, length), length)

@@ -1,43 +1,104 @@
-"""Reads parts of the clean image's values, around windows and outside of them."""
+"""Reads parts of arrays at positions that are known when the program runs.
 
-from collections.abc import Callable, Sequence
+Every method plans a reading, and gives what does it at one position: a function of the
+`Evaluation`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from zf_jax.transforms import jaxpr
+from zf_jax.transforms import jaxpr, windows
 from zf_jax.transforms.evaluation import Evaluation, Getter, Offsets, Preparations
 from zf_jax.transforms.windows import Region, Window
 
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
-class CleanReader:
-    """Plans the reading of regions; every method gives what reads at one position."""
+class Reader:
+    """Plans the reading of regions.
 
-    def __init__(self, equations, offsets: Offsets, preparations: Preparations):
+    Attributes:
+      offsets: what the planned reading needs to know of each position.
+      preparations: what it reads that is the same at all positions.
+    """
+
+    def __init__(self, equations):
+        self.offsets, self.preparations = Offsets(), Preparations()
         self._sources = {e.outvars[0]: e for e in equations}
-        self._offsets, self._preparations = offsets, preparations
+
+    def column(self, array: np.ndarray) -> int:
+        """The number of an offset, [T] int, in an evaluation's `offsets`."""
+        return self.offsets.column(array)
+
+    def value(self, atom) -> Getter:
+        """A value that is the same at all positions."""
+        return lambda evaluation: jaxpr.value_of(atom, evaluation.clean)
 
     def cutter(self, starts: dict[int, np.ndarray], sizes: Sequence[int]):
         """Cuts a part of `sizes` out of a value: (evaluation, value) -> the part.
 
         It begins at `starts`, [T] by axis; at 0 along axes that have none.
         """
-        columns = {a: self._offsets.column(s) for a, s in starts.items() if s.any()}
+        fixed = [0] * len(sizes)
+        for axis, start in starts.items():
+            if (start == start[0]).all():
+                fixed[axis] = int(start[0])
+        moving = {
+            axis: self.column(start)
+            for axis, start in starts.items()
+            if (start != start[0]).any()
+        }
+        ends = [start + size for start, size in zip(fixed, sizes, strict=True)]
 
         def cut(evaluation: Evaluation, value):
-            if not columns:
-                return lax.slice(value, [0] * len(sizes), sizes)
+            if not moving:
+                return lax.slice(value, fixed, ends)
             at = [
-                evaluation.offsets[columns[axis]] if axis in columns else jnp.int32(0)
-                for axis in range(len(sizes))
+                evaluation.offsets[moving[axis]] if axis in moving else jnp.int32(first)
+                for axis, first in enumerate(fixed)
             ]
             return lax.dynamic_slice(value, at, sizes)
 
         return cut
+
+    def mover(
+        self,
+        shape: Sequence[int],
+        axes: Sequence[int],
+        own: Sequence[Region],
+        wanted: Sequence[Region],
+        fill: float = 0,
+    ):
+        """Goes from one region of a value to another: (evaluation, part) -> part.
+
+        Args:
+          shape: of the part.
+          axes: those that have regions.
+          own: the regions of the part.
+          wanted: those that are to be read.
+          fill: what lies where `wanted` reaches beyond `own`.
+        """
+        pads, starts, sizes = [(0, 0, 0)] * len(shape), {}, list(shape)
+        for axis, region, target in zip(axes, own, wanted, strict=True):
+            shift = target.first - region.first
+            # A part that lies elsewhere altogether is not padded to reach there.
+            shift = shift.clip(-target.size, region.size)
+            least, most = min(0, int(shift.min())), int(shift.max())
+            pads[axis] = (-least, max(0, most + target.size - region.size), 0)
+            starts[axis] = shift - least
+            sizes[axis] = target.size
+        cut = self.cutter(starts, sizes)
+
+        def move(evaluation: Evaluation, value):
+            if any(map(any, pads)):
+                value = lax.pad(value, jnp.asarray(fill, value.dtype), pads)
+            return cut(evaluation, value)
+
+        return move
 
     def mask(self, rank: int, axes, inner: Sequence[Bounds], outer: Sequence[Region]):
         """Which entries of the outer regions lie within bounds; None where all do.
@@ -49,7 +110,7 @@ class CleanReader:
         for axis, (low, high), region in zip(axes, inner, outer, strict=True):
             low, high = low - region.first, high - region.first
             if (low > 0).any() or (high < region.size).any():
-                columns = self._offsets.column(low), self._offsets.column(high)
+                columns = self.column(low), self.column(high)
                 shape = [region.size if i == axis else 1 for i in range(rank)]
                 bounds.append((columns, shape, axis))
         if not bounds:
@@ -68,7 +129,7 @@ class CleanReader:
         return mask
 
     def around(self, atom, axes, regions: Sequence[Region], fill=0) -> Getter:
-        """Regions of a clean value, `fill` beyond its border."""
+        """Regions of a value that is the same at all positions, `fill` beyond it."""
         shape = list(atom.aval.shape)
         sizes = list(shape)
         for axis, region in zip(axes, regions, strict=True):
@@ -77,12 +138,14 @@ class CleanReader:
             return repeat
         pads, starts = [(0, 0, 0)] * len(shape), {}
         for axis, (first, size) in zip(axes, regions, strict=True):
+            # What lies beyond the value altogether is `fill`, however far.
+            first = first.clip(-size, shape[axis])
             before = max(0, -int(first.min()))
             after = max(0, int(first.max()) + size - shape[axis])
             pads[axis] = (before, after, 0)
             starts[axis] = first + before
         key = ("padded", atom, tuple(pads), fill)
-        number = self._preparations.add(key, _padder(atom, pads, fill))
+        number = self.preparations.add(key, _padder(atom, pads, fill))
         cut = self.cutter(starts, sizes)
         return lambda evaluation: cut(evaluation, evaluation.prepared[number])
 
@@ -119,7 +182,7 @@ class CleanReader:
             starts = {a: regions[j].first for j, a in enumerate(within)}
             ends = (region.first, False), (region.first + region.size, True)
             for end, is_behind in ends:
-                number = self._preparations.add(
+                number = self.preparations.add(
                     ("running sum", atom, axis, after, is_behind),
                     _running_sum(atom, axis, after, is_behind),
                 )
@@ -133,6 +196,35 @@ class CleanReader:
             )
 
         return get
+
+    def plan(self, access, equation, regions: Mapping[int, Region], getters, bind):
+        """What computes regions of an equation's result.
+
+        Args:
+          access: how the equation reads its operands.
+          equation: it.
+          regions: of the result, by axis.
+          getters: what reads its operands, for `access.aligned(regions)`.
+          bind: as `Access.planned` takes it.
+
+        Returns:
+          A function of the evaluation, which gives the results.
+        """
+        computed = access.aligned(regions)
+        do = access.planned(self, computed, bind)
+        cut = None
+        if any(not windows.is_same(computed[a], regions[a]) for a in regions):
+            shape = list(equation.outvars[0].aval.shape)
+            for axis, region in computed.items():
+                shape[axis] = region.size
+            own, wanted = ([part[a] for a in regions] for part in (computed, regions))
+            cut = self.mover(shape, list(regions), own, wanted)
+
+        def compute(evaluation: Evaluation):
+            results = do(evaluation, [get(evaluation) for get in getters])
+            return [cut(evaluation, each) for each in results] if cut else results
+
+        return compute
 
 
 def _padder(atom, pads, fill) -> Callable[[dict], jax.Array]:
