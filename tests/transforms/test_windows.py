@@ -5,6 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from zf_jax.transforms import windows
+from zf_jax.transforms.access import Slide
 from zf_jax.transforms.windows import Interval, Region
 
 QUICK = settings(max_examples=50, deadline=None, derandomize=True)
@@ -66,7 +67,8 @@ def test_slide_is_what_a_sliding_sum_changes(interval, size, stride, padding):
     before, after = padding
     assume(interval.axis_length + before + after >= size)
     changed = seen(marked(interval), size, stride, before, after)
-    touched = windows.slide(interval, changed.shape[1], size, stride, before)
+    slide = Slide(0, 0, size, stride, before)
+    touched = slide.outputs(interval, changed.shape[1])
     assert_around(touched, changed)
     assert_in_region(touched.region, touched)
 
@@ -75,7 +77,7 @@ def test_slide_is_what_a_sliding_sum_changes(interval, size, stride, padding):
 @given(intervals(), st.integers(1, 7), st.integers(1, 5), st.integers(0, 6))
 def test_input_region_is_what_the_outputs_read(interval, size, stride, before):
     region = interval.region
-    read = windows.input_region(region, size, stride, before)
+    read = Slide(0, 0, size, stride, before).inputs(region)
     for first, began in zip(region.first, read.first, strict=True):
         at = [
             output * stride - before + entry
@@ -112,7 +114,7 @@ def test_shift_is_padding_ahead(interval, before, after):
     # Padding below 0 takes entries away.
     changed = np.pad(changed, ((0, 0), (max(before, 0), max(after, 0))))
     changed = changed[:, max(-before, 0) :][:, :length]
-    assert_around(windows.shift(interval, before, length), changed)
+    assert_around(Slide(0, 0, before=before).outputs(interval, length), changed)
 
 
 def test_shape_within_shortens_the_windows_axes_alone():

@@ -108,11 +108,11 @@ class Access(NamedTuple):
 
     Attributes:
       relations: of each operand, at most one for each of its axes.
-      params: the operation's parameters that change when some axes of its result, {axis:
-        entries}, are computed in part.
+      params: {axis: entries} of the result's axes that are computed in part -> the
+        operation's parameters that change.
       free: axes of the result that no operand has, and that can be computed in part.
-      align: axes of the result whose parts begin at entries that have a remainder, {axis:
-        (divisor, remainder)}.
+      align: {axis: (divisor, remainder)} of the result's axes whose parts can begin at
+        some entries only.
       plan: where it takes more than other parameters: (reader, regions of the result,
         bind) -> what computes them, (evaluation, values of the operands) -> results.
     """

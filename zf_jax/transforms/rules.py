@@ -1,6 +1,6 @@
 """The table of rules: how each operation reads its operands.
 
-A rule takes an equation and what is known of its program, and gives an `Access`, or None
+A rule takes an equation and what is known of its program. It gives an `Access`, or None
 where it does not apply. What has no rule is computed as a whole.
 """
 
@@ -21,10 +21,15 @@ _SCANS = ("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp")
 
 
 def _elementwise(equation, context: Context) -> Access:
-    """The same at every entry; scalars have no axes."""
+    """The same at every entry; scalars and axes of length 1 are read by all."""
+    shape = equation.outvars[0].aval.shape
     return Access(
         tuple(
-            tuple(Slide(axis, axis) for axis in range(atom.aval.ndim))
+            tuple(
+                Slide(axis, axis)
+                for axis, length in enumerate(atom.aval.shape)
+                if length == shape[axis]
+            )
             for atom in equation.invars
         )
     )

@@ -51,7 +51,10 @@ def transpose(equation, context) -> Access:
 
 def broadcast(equation, context) -> Access:
     """New axes, or axes of length 1 made longer."""
-    dimensions, shape = equation.params["broadcast_dimensions"], equation.params["shape"]
+    dimensions, shape = (
+        equation.params["broadcast_dimensions"],
+        equation.params["shape"],
+    )
     own = equation.invars[0].aval.shape
     relations = tuple(
         Slide(axis, to) for axis, to in enumerate(dimensions) if own[axis] == shape[to]

@@ -10,7 +10,10 @@ from zf_jax.transforms.access import Access, Slide, Table
 def gather(equation, context) -> Access | None:
     """Whole entries of one axis, by indices that are constant (`jnp.take`)."""
     x, indices = equation.invars
-    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
+    numbers, sizes = (
+        equation.params["dimension_numbers"],
+        equation.params["slice_sizes"],
+    )
     index, shape = context.constant(indices), x.aval.shape
     if index is None or index.ndim != 2 or numbers.operand_batching_dims:
         return None

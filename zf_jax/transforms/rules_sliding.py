@@ -113,7 +113,9 @@ def strided_slice(equation, context) -> Access:
         least = most = np.array(starts)
     # All entries of one pool's windows lie alike: they meet without moving.
     relations = tuple(
-        Slide(axis, axis, int(most[axis] - least[axis]) + 1, strides[axis], -least[axis])
+        Slide(
+            axis, axis, int(most[axis] - least[axis]) + 1, strides[axis], -least[axis]
+        )
         for axis in range(rank)
     )
 
