@@ -112,10 +112,9 @@ def strided_slice(equation, context) -> Access:
     if max(most - least, default=0) > _LARGEST_POOL:
         least = most = np.array(starts)
     # All entries of one pool's windows lie alike: they meet without moving.
+    sizes = most - least + 1
     relations = tuple(
-        Slide(
-            axis, axis, int(most[axis] - least[axis]) + 1, strides[axis], -least[axis]
-        )
+        Slide(axis, axis, int(sizes[axis]), strides[axis], -int(least[axis]))
         for axis in range(rank)
     )
 
