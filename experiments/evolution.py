@@ -23,7 +23,7 @@ from experiments.common.dataset import DataConfig
 from experiments.common.model import LoadedModel, RuleConfig
 from experiments.common.output import OutputConfig
 from experiments.common.unit_choice import UnitConfig
-from zf_jax import cli, geometry, io
+from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import evolution
 from zf_jax.probes.topk import TopK
@@ -60,11 +60,11 @@ def main(config: EvolutionConfig) -> list[pathlib.Path]:
     """Projects checkpoint by checkpoint, then draws layer by layer."""
     steps = choose_epochs(config.epochs, config.workdir)
     newest = model.from_run(config.workdir, steps[max(steps)], rule=config.rule)
-    layers = unit_choice.layers(config.units, newest.net)
+    layers = unit_choice.layers(config.units, newest)
     out = output.folder(config.output, newest.run, "evolution")
     data = dataset.open_images(config.data, newest)
     channels, arrays = _gather(config, newest, steps, layers, data, out)
-    title = f"{newest.net.name}: strongest of {data.title}, projected ({newest.rule})"
+    title = f"{newest.model.name}: strongest of {data.title}, projected ({newest.rule})"
     stems = dict(zip(layers, output.distinct(layers, _FILES), strict=True))
     blocks, written, epochs = [], [], list(steps)
     for layer, stem in stems.items():
@@ -160,10 +160,9 @@ def _channels(
     found = {}
     for layer, each in best.items():
         found[layer] = unit_choice.channels(config, loaded, layer, each.values[:, 0])
-        field = geometry.receptive_fields(loaded.net)[layer].size
-        pixels = math.prod(map(min, field, loaded.net.input.size))
+        pixels = math.prod(loaded.layers[layer].field)
         # Patches, projections and those of the last winners, float32.
-        most = _MOST // (3 * 4 * loaded.net.input.channels * pixels * epochs)
+        most = _MOST // (3 * 4 * loaded.input.channels * pixels * epochs)
         if (count := len(found[layer])) > most:
             raise BadInput(
                 f"--maps: {layer}'s {count} maps at {epochs} epochs are too many to "

@@ -27,8 +27,7 @@ from experiments.common.unit_choice import UnitConfig
 from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.figures import feature_pages, filter_comparison, raster, text
-from zf_jax.layers import Conv
-from zf_jax.probes import filters
+from zf_jax.probes import filters, first_filters
 from zf_jax.probes.topk import TopK
 from zf_jax.training.recipe import PAPER
 
@@ -52,7 +51,7 @@ def main(config: FiltersConfig) -> list[pathlib.Path]:
     firsts = {name: first_layer(name, loaded) for name, loaded in compared.items()}
     chosen = {
         name: unit_choice.layers(
-            config.units, loaded.net, unset=loaded.net.layers[:2][-1].name
+            config.units, loaded, unset=loaded.default_layers[:2][-1]
         )
         for name, loaded in compared.items()
     }
@@ -90,18 +89,19 @@ def first_layer(name: str, loaded: LoadedModel) -> filter_comparison.FirstLayer:
     Raises:
       BadInput: the layer does not filter, or sees neither colour nor grey.
     """
-    layer = loaded.net.layers[0]
-    if not isinstance(layer.filter, Conv):
+    found = first_filters.find(loaded.model, loaded.crop_size or loaded.input.size)
+    if found is None:
         raise BadInput(
-            f"{name}: {layer.name} is dense; give nets whose first layer filters"
+            f"{name}: {loaded.default_layers[0]} is dense; give nets whose first layer "
+            "filters"
         )
-    kernel = np.asarray(loaded.params[layer.name]["kernel"])
+    kernel, stride = found
     if kernel.shape[2] not in (1, 3):
         raise BadInput(
-            f"{name}: the filters of {layer.name} see {kernel.shape[2]} channels; give "
-            "nets whose first layer sees three, or one"
+            f"{name}: the first filters see {kernel.shape[2]} channels; give nets "
+            "whose first layer sees three, or one"
         )
-    stride, rms = layer.filter.stride, filters.rms(kernel)
+    rms = filters.rms(kernel)
     shares = [float(each.mean()) for each in filters.bands(kernel)]
     aliased = filters.aliased(kernel, stride)
     return filter_comparison.FirstLayer(name, kernel, stride, rms, shares, aliased)
@@ -129,7 +129,7 @@ def _scan(
     name: str, loaded: LoadedModel, data, layers: list[str], out: pathlib.Path
 ) -> dict[str, TopK]:
     """The strongest images of the first layer and of the chosen ones."""
-    first = loaded.net.layers[0].name
+    first = loaded.default_layers[0]
     return topk_pass.scan(
         loaded,
         data,
@@ -147,7 +147,7 @@ def _numbers(
     loaded: LoadedModel,
 ) -> dict[str, float]:
     """What filters.json says of a net."""
-    silent = int((best[loaded.net.layers[0].name].values[:, 0] == 0).sum())
+    silent = int((best[loaded.default_layers[0]].values[:, 0] == 0).sum())
     summary = filters.summary(first.kernel, first.stride, PAPER.filter_rms)
     return {"images": len(data), "silent": silent} | summary
 
@@ -168,7 +168,7 @@ def _projections(
         return []
     patches, projections = loaded.project(data, best, layer=layer, channels=channels)
     picture = feature_pages.draw(
-        raster.denormalize(patches, loaded.net.input),
+        raster.denormalize(patches, loaded.input),
         projections,
         [f"map {c}, max {text.number(best.values[c, 0])}" for c in channels],
         title=f"{name}, {layer}: the strongest of {data.title} ({loaded.rule})",

@@ -36,7 +36,7 @@ def load(
     """
     one, note = model.load(first), ""
     if config.compare_with:
-        of_file = {"onnx": None, "preset": None, "mean": (), "scale": ()}
+        of_file = {"onnx": None, "model": None, "preset": None, "mean": (), "scale": ()}
         second = dataclasses.replace(
             first, checkpoint=config.compare_with, step=None, **of_file
         )
@@ -50,7 +50,7 @@ def load(
             "another run, or --step"
         )
     notes = "" if first.step is None else f", step {first.step}", note
-    paths = [each.run or pathlib.Path(each.net.name) for each in (one, other)]
+    paths = [each.run or pathlib.Path(each.name) for each in (one, other)]
     # Runs of one name are told apart by their folders.
     for parts in itertools.count(1):
         names = ["/".join(path.parts[-parts:]) for path in paths]

@@ -70,7 +70,8 @@ class Dataset:
         name = config.dataset or loaded.dataset
         if name is None:
             raise BadInput(
-                "--images or --dataset: say which images; an ONNX file knows none"
+                "--images or --dataset: say which images; only a training run knows "
+                "its own"
             )
         where = config.data_dir
         if not where and name == loaded.dataset and _exists(loaded.data_dir):
@@ -118,7 +119,7 @@ class Dataset:
     @property
     def key(self) -> str:
         """Tells these images from others."""
-        cut = self._cut, self._loaded.net.input
+        cut = self._cut, self._loaded.input
         return repr((self.name, len(self), *cut, *self._chosen))
 
     def labelled(self, **options) -> Iterator[batches.Batch]:

@@ -1,25 +1,28 @@
-"""The net that an experiment examines: a training run's checkpoint, or an ONNX file."""
+"""The model that an experiment examines: of a training run, an ONNX file, or a file."""
 
 import dataclasses
+import functools
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from zf_jax import cli, convnet, deconvnet, spec
+from experiments.common import hidden_layers, onnx_model
+from experiments.common.hidden_layers import HiddenLayer
+from experiments.common.onnx_model import OnnxConfig
+from zf_jax import cli, convnet, deconvnet
+from zf_jax import model as models
 from zf_jax.data import crops
 from zf_jax.errors import BadInput
 from zf_jax.layers import Dense, Pair
-from zf_jax.probes import projection
+from zf_jax.probes import model_functions, projection
+from zf_jax.spec import Spec
 from zf_jax.training import checkpoint
 
-# Means of ImageNet's pixels, RGB in 0..255, and factors after they are taken off.
-_PRESETS = {
-    "caffe": ((123.68, 116.779, 103.939), (1.0,)),
-    "torch": ((123.675, 116.28, 103.53), (1 / 58.395, 1 / 57.12, 1 / 57.375)),
-    "unit": ((0.0,), (1 / 255,)),
-}
+# Rows and columns of images for a model that takes any, where --size is not given.
+_ANY_SIZE = 224
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,31 +38,20 @@ class RuleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(RuleConfig):
+class ModelConfig(RuleConfig, OnnxConfig):
     """Which net, and how it sees images."""
 
     checkpoint: pathlib.Path | None = cli.field(
         None, "workdir of a training run, or a folder that holds just one"
     )
     step: int | None = cli.field(None, "which checkpoint; the newest if unset")
-    onnx: pathlib.Path | None = cli.field(None, "or: an ONNX file that holds the net")
-    preset: str | None = cli.field(
+    model: str | None = cli.field(
         None,
-        "the images that --onnx takes: caffe, BGR in 0..255 minus ImageNet's mean; "
-        "torch, RGB in 0..1 minus its mean, divided by its standard deviation; unit, "
-        "RGB in 0..1. A grey net takes the average of the three channels' values",
-        choices=tuple(_PRESETS),
-    )
-    mean: tuple[float, ...] = cli.field(
-        (),
-        "in place of the preset's, in pixels of 0..255: one number for all channels, "
-        "or one a channel",
-    )
-    scale: tuple[float, ...] = cli.field(
-        (), "in place of the preset's: the factor after the mean is taken off"
+        "or: FILE.py:FUNCTION, a function of your own without arguments that returns a "
+        "zf_jax.model.Model; the code of the file is run",
     )
     labels: pathlib.Path | None = cli.field(
-        None, "text file of the classes' names, one a line; the run's own if unset"
+        None, "text file of the classes' names, one a line; the net's own if unset"
     )
     upto: str | None = cli.field(
         None,
@@ -69,74 +61,139 @@ class ModelConfig(RuleConfig):
     size: int | None = cli.field(
         None,
         "smaller side that images are resized to, pixels; a net with dense layers sees "
-        "the middle of them, one without sees all. Of an ONNX file whose input size is "
-        "open, the size of its input",
+        "the middle of them, one without sees all. Of a net whose input size is open, "
+        "the size of its input",
         minimum=8,
     )
 
 
-class LoadedModel(NamedTuple):
-    """A trained net and how it sees images.
+@dataclasses.dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model and how commands show it images.
 
     Attributes:
-      net: its layers.
-      params: its parameters, on the device.
-      labels: names of the classes; empty where the net has none.
+      model: the function, its parameters, input and classes.
       resize: smaller side of an image before it is cropped, pixels.
+      crop_size: rows and columns that the model sees; None where it takes any size, as
+        a Spec without dense layers does.
       dataset: name of the data it was trained on, where that is known.
       data_dir: where that is kept; None for TFDS' own folder.
-      run: the workdir of its training; None for an ONNX file.
+      run: the workdir of its training; None for a file.
       rule: for the ReLU in the backward pass.
-      activation: what turns logits into probabilities, "softmax" or "sigmoid"; None
-        where the file does not say.
+      upto: the last layer that is looked at, where the model was cut; None for all.
     """
 
-    net: spec.Spec
-    params: dict
-    labels: tuple[str, ...]
+    model: models.Model
     resize: int
-    dataset: str | None
+    crop_size: Pair | None
+    dataset: str | None = None
     data_dir: str | None = None
     run: pathlib.Path | None = None
     rule: deconvnet.Rule = "deconvnet"
-    activation: str | None = None
+    upto: str | None = None
 
     @property
     def name(self) -> str:
-        """For tables: of the run's folder, or of the ONNX file."""
-        return self.run.name if self.run else self.net.name
+        """For tables: of the run's folder, or of the model."""
+        return self.run.name if self.run else self.model.name
 
     @property
-    def crop_size(self) -> Pair | None:
-        """Rows and columns that the net sees; None where it takes any size."""
-        dense = any(isinstance(layer.filter, Dense) for layer in self.net.layers)
-        return self.net.input.size if dense else None
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes; empty where there are none."""
+        return self.model.labels
+
+    @property
+    def input(self) -> models.Input:
+        """What the model takes."""
+        return self.model.input
+
+    def spec_for(self, purpose: str) -> Spec:
+        """The layers of the net, for what needs more than a function.
+
+        Raises:
+          BadInput: the model is not of a Spec; says that `purpose` needs one.
+        """
+        if self.model.spec is None:
+            raise BadInput(
+                f"{purpose}: needs the layers of a net, a Spec; {self.name} is a "
+                "function alone"
+            )
+        return self.model.spec
+
+    @functools.cached_property
+    def layers(self) -> dict[str, HiddenLayer]:
+        """The hidden layers by name, in the order in which they are computed."""
+        size = self.crop_size or self.input.size
+        found = hidden_layers.of_model(self.model, size)
+        if self.upto is None:
+            return found
+        hidden_layers.check("upto", self.upto, self.model, found)
+        names = list(found)
+        return {name: found[name] for name in names[: names.index(self.upto) + 1]}
+
+    @functools.cached_property
+    def default_layers(self) -> list[str]:
+        """The layers that are looked at where a command names none."""
+        return hidden_layers.defaults(self.model, self.layers)
+
+    def check_layers(self, flag: str, names: Sequence[str]) -> list[str]:
+        """The layers, each once, in the order in which they are computed.
+
+        Raises:
+          BadInput: there is no such layer; the flag is named, and the nearest layers.
+        """
+        for name in names:
+            hidden_layers.check(flag, name, self.model, self.layers)
+        return sorted(set(names), key=list(self.layers).index)
 
     def class_names(self, layer: str) -> tuple[str, ...]:
         """Names of the layer's channels, where they are classes; else empty."""
-        return self.labels if layer == self.net.layers[-1].name else ()
+        is_last = layer == list(self.layers)[-1]
+        classes = self.layers[layer].shape == (len(self.labels),)
+        return self.labels if is_last and classes else ()
 
-    def upto(self, layer: str) -> "LoadedModel":
-        """The net without what follows the layer."""
-        return self._replace(net=self.net.upto(layer))
+    def with_maps(self, layers: Sequence[str]) -> Callable[[jax.Array], tuple]:
+        """A function of prepared images to the logits and the layers' maps, by name.
 
-    def apply(self, images: jax.Array) -> tuple[jax.Array, convnet.Trace]:
-        """The logits and the trace of images as `prepare` makes them."""
-        return convnet.ConvNet(self.net).apply({"params": self.params}, images)
+        Under `jit` and in `occlusion.sweep`, what is not used is not computed.
+        """
+        net, params = self.model.spec, self.model.params
+
+        def apply(images):
+            logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
+            return logits, {layer: trace.maps[layer] for layer in layers}
+
+        return apply
+
+    def with_outputs(self, layers: Sequence[str]) -> Callable[[jax.Array], tuple]:
+        """A function of prepared images to the logits and the layers' outputs, by name.
+
+        Of a Spec, a layer's output is what the next layer sees: its maps pooled and
+        normalised. Of another model it is the hidden value itself.
+        """
+        if self.model.spec is None:
+            return self.with_maps(layers)
+        net, params = self.model.spec, self.model.params
+
+        def apply(images):
+            logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
+            return logits, {layer: trace.outputs[layer] for layer in layers}
+
+        return apply
 
     def project(self, images, best, **options) -> tuple[np.ndarray, np.ndarray]:
-        """Patches and projections by the net's rule, as `projection.project` does."""
+        """Patches and projections by the rule, as `projection.project` does."""
+        net = self.spec_for("projections")
         return projection.project(
-            self.net, self.params, images, best, rule=self.rule, **options
+            net, self.model.params, images, best, rule=self.rule, **options
         )
 
-    def probabilities(self, logits: jax.Array) -> jax.Array:
-        """Logits [N, K] to probabilities.
-
-        By the sigmoid where the net ends in one or has a single unit, else by softmax.
-        """
-        by_unit = self.activation == "sigmoid" or logits.shape[-1] == 1
-        return jax.nn.sigmoid(logits) if by_unit else jax.nn.softmax(logits)
+    def projector(self, images, best, channels) -> projection.Projector:
+        """Projects the strongest images of several layers, layer by layer."""
+        net = self.spec_for("projections")
+        return projection.Projector(
+            net, self.model.params, images, best, channels, rule=self.rule
+        )
 
     def frame(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 of any size to [h, w, C] uint8: resized and cropped."""
@@ -149,36 +206,38 @@ class LoadedModel(NamedTuple):
 
         The weights are those of Pillow's mode L (ITU-R BT.601).
         """
-        if self.net.input.channels == 3:
+        if self.input.channels == 3:
             return images
         luma = images.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
         return np.rint(luma).astype(np.uint8)[..., None]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """[H, W, C] uint8 of `frame` to the float32 values that the net takes."""
-        return np.asarray(convnet.prepare(image, self.net.input))
+        return np.asarray(self.model.prepare(image))
 
 
 def load(config: ModelConfig) -> LoadedModel:
-    """The net that a configuration names.
+    """The model that a configuration names.
 
     Raises:
       BadInput: it names none or two, or the file or folder cannot be read.
     """
-    if (config.checkpoint is None) == (config.onnx is None):
-        raise BadInput("--checkpoint=DIR or --onnx=FILE: give one of them")
-    for flag in ("preset", "mean", "scale"):
-        if config.checkpoint and getattr(config, flag):
-            raise BadInput(f"--{flag}: leave it out; a training run knows its own")
-    how = {"size": config.size, "labels": config.labels, "rule": config.rule}
-    if config.onnx:
-        found = _read_onnx(config)
-        size = max(found.spec.input.size)
-        loaded = LoadedModel(
-            found.spec, found.params, (), size, None, activation=found.activation
+    if sum(map(bool, (config.checkpoint, config.onnx, config.model))) != 1:
+        raise BadInput(
+            "--checkpoint=DIR, --onnx=FILE or --model=FILE.py:FUNCTION: give one of "
+            "them"
         )
-        return _adjust(loaded, cut=config.upto is not None, **how)
-    return from_run(config.checkpoint, config.step, upto=config.upto, **how)
+    for flag in ("preset", "mean", "scale"):
+        if not config.onnx and getattr(config, flag):
+            knows = "a training run" if config.checkpoint else "a Model"
+            raise BadInput(f"--{flag}: leave it out; {knows} knows its own")
+    how = {"size": config.size, "labels": config.labels, "rule": config.rule}
+    if config.checkpoint:
+        return from_run(config.checkpoint, config.step, upto=config.upto, **how)
+    if config.onnx:
+        found = onnx_model.load(config, upto=config.upto, size=config.size)
+        return _show(found, upto=config.upto, **how)
+    return _show(_of_file(config.model), upto=config.upto, **how)
 
 
 def from_run(
@@ -207,36 +266,91 @@ def from_run(
     metadata, params, _ = checkpoint.load(workdir, step)
     net = metadata.net.upto(upto) if upto else metadata.net
     params = jax.device_put({layer.name: params[layer.name] for layer in net.layers})
-    loaded = LoadedModel(
-        net,
-        params,
-        metadata.labels,
-        metadata.resize,
-        metadata.dataset,
-        metadata.data_dir,
-        checkpoint.locate(workdir),
+    names = () if upto else metadata.labels
+    loaded = _show(
+        models.of_spec(net, params, labels=names),
+        upto=upto,
+        size=size or metadata.resize,
+        labels=labels,
+        rule=rule,
     )
-    return _adjust(loaded, cut=upto is not None, size=size, labels=labels, rule=rule)
+    return dataclasses.replace(
+        loaded,
+        dataset=metadata.dataset,
+        data_dir=metadata.data_dir,
+        run=checkpoint.locate(workdir),
+    )
 
 
-def _adjust(
-    loaded: LoadedModel, *, cut: bool, size: int | None, labels, rule: deconvnet.Rule
+def _of_file(given: str) -> models.Model:
+    """The model of the user's own file; its parameters on the device."""
+    try:
+        found = models.from_file(given)
+    except BadInput as error:
+        raise BadInput(f"--model: {error}") from None
+    if found.input.channels not in (1, 3):
+        raise BadInput(
+            f"--model={given}: takes images of {found.input.channels} channels; the "
+            "images of commands have 3, or 1 for a grey net: call the library instead"
+        )
+    return found.with_params(jax.device_put(found.params))
+
+
+def _show(
+    found: models.Model, *, upto: str | None, size: int | None, labels, rule
 ) -> LoadedModel:
-    """With the size, the names and the rule that are asked for."""
-    if size:
-        loaded = loaded._replace(resize=size)
-        if loaded.crop_size and size < max(loaded.crop_size):
-            rows, columns = loaded.crop_size
-            raise BadInput(
-                f"--size={size}: {loaded.net.name} takes {rows}x{columns} pixels; give "
-                "as many, or drop its dense layers with --upto"
-            )
-    last = loaded.net.layers[-1].filter
-    names = ()
-    if isinstance(last, Dense) and not cut:
-        names = loaded.labels or tuple(f"class {i}" for i in range(last.units))
-        names = read_labels(labels, last.units) if labels else names
-    return loaded._replace(labels=names, rule=rule)
+    """The model with its classes' names, and the size of images that is asked for."""
+    own = found.input.size
+    any_size = found.spec and not any(
+        isinstance(layer.filter, Dense) for layer in found.spec.layers
+    )
+    crop_size = None if any_size else own or (size or _ANY_SIZE,) * 2
+    resize = size or max(own or crop_size)
+    if crop_size and resize < max(crop_size):
+        rows, columns = crop_size
+        raise BadInput(
+            f"--size={size}: {found.name} takes {rows}x{columns} pixels; give as many, "
+            "or drop its dense layers with --upto"
+        )
+    names = () if upto else _classes(found, crop_size)
+    if labels and names:
+        names = read_labels(labels, len(names))
+    loaded = LoadedModel(
+        dataclasses.replace(found, labels=names),
+        resize,
+        crop_size,
+        rule=rule,
+        upto=upto,
+    )
+    if upto:
+        # Refuses an unknown name before anything is computed.
+        loaded.layers  # noqa: B018
+    return loaded
+
+
+def _classes(found: models.Model, size: Pair | None) -> tuple[str, ...]:
+    """Names of the classes, one a logit; none where there are no classes."""
+    if found.spec:
+        return found.labels
+    shape = (*size, found.input.channels)
+    try:
+        outputs = model_functions.prepare(found.function, 1, shape, jnp.float32).result
+    except BadInput as error:
+        raise BadInput(f"{found.name}: {error}") from error
+    try:
+        logits = found.select_logits(outputs)
+    except BadInput as error:
+        print(f"{error}; until then it has no classes")
+        return ()
+    if len(logits.shape) != 2:
+        return ()
+    count = logits.shape[1]
+    if found.labels and len(found.labels) != count:
+        raise BadInput(
+            f"{found.name}: has {len(found.labels)} labels, and logits of {count} "
+            "classes"
+        )
+    return found.labels or tuple(f"class {i}" for i in range(count))
 
 
 def read_labels(path: pathlib.Path, count: int) -> tuple[str, ...]:
@@ -255,54 +369,3 @@ def read_labels(path: pathlib.Path, count: int) -> tuple[str, ...]:
             f"--labels={path}: {len(names)} names, the net has {count} classes"
         )
     return names
-
-
-def _read_onnx(config: ModelConfig):
-    """The file as `sequential.ImportedNet`, for pixels of 0..255."""
-    try:
-        from zf_jax.pretrained import sequential
-    except ImportError:
-        raise BadInput("--onnx: needs pip install -e '.[pretrained]'") from None
-    if not (config.preset or config.mean or config.scale):
-        raise BadInput(
-            "--preset: say which images the net takes, caffe, torch or unit, or give "
-            "--mean and --scale (--help)"
-        )
-    found = sequential.read(
-        config.onnx,
-        mean=0.0,
-        channels="bgr" if config.preset == "caffe" else "rgb",
-        upto=config.upto,
-        default_size=config.size or sequential.DEFAULT_SIZE,
-    )
-    channels = found.spec.input.channels
-    if channels not in (1, 3):
-        raise BadInput(
-            f"--onnx={config.onnx}: takes images of {channels} channels; the images of "
-            "commands have 3, or 1 for a grey net: call the library instead"
-        )
-    # Without a preset, pixels of 0..255 as they are.
-    mean, scale = _PRESETS.get(config.preset, ((0.0,), (1.0,)))
-    net = sequential.preprocess(
-        found.spec,
-        mean=_each_channel("mean", config.mean, mean, channels),
-        scale=_each_channel("scale", config.scale, scale, channels),
-    )
-    return found._replace(spec=net)
-
-
-def _each_channel(
-    flag: str, given: tuple[float, ...], preset: tuple[float, ...], channels: int
-) -> tuple[float, ...]:
-    """A value a channel: of the flag where it is given, else of the preset."""
-    values = given or preset
-    if not given and channels == 1:
-        values = (sum(preset) / len(preset),)
-    if len(values) == 1:
-        return values * channels
-    if len(values) != channels:
-        raise BadInput(
-            f"--{flag}={','.join(f'{each:g}' for each in values)}: the net takes "
-            f"{channels} channels; give one number, or one a channel"
-        )
-    return values

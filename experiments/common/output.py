@@ -21,7 +21,7 @@ class OutputConfig:
 
 
 def folder(config: OutputConfig, run: pathlib.Path | None, name: str) -> pathlib.Path:
-    """The folder of the experiment `name` on a training run; None: on an ONNX file.
+    """The folder of the experiment `name` on a training run; None: on a file.
 
     Raises:
       BadInput: neither a run nor --out says where.
@@ -29,7 +29,7 @@ def folder(config: OutputConfig, run: pathlib.Path | None, name: str) -> pathlib
     if config.out:
         return config.out
     if run is None:
-        raise BadInput("--out: say where; nothing is written beside an ONNX file")
+        raise BadInput("--out: say where; only a training run has a folder of its own")
     return run / name
 
 

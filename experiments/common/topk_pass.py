@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+import re
 import time
 import zipfile
 import zlib
@@ -12,8 +13,9 @@ import jax
 import numpy as np
 
 from experiments.common.model import LoadedModel
-from zf_jax import cli, convnet, io, spec
+from zf_jax import cli, io
 from zf_jax.probes import padded_images, topk
+from zf_jax.transforms import jaxpr
 
 # Seconds between two saves.
 _SAVE_EVERY = 30.0
@@ -61,7 +63,7 @@ def scan(
         return start.best
     batches = data.batches(start=seen)
     if data.sizes_differ:
-        batches = (padded_images.pad(loaded.net, batch) for batch in batches)
+        batches = (padded_images.pad(loaded.model.spec, batch) for batch in batches)
     maps_fn, state = _maps_fn(loaded, layers), None
     states = topk.scan_states(
         maps_fn, batches, k=k, start=start, batch_size=data.batch_size
@@ -83,24 +85,30 @@ def scan(
 
 def _maps_fn(loaded: LoadedModel, layers: Sequence[str]):
     """Pixels, and their sizes where they were padded, to the layers' maps."""
+    apply = loaded.with_maps(layers)
 
     def maps_fn(pixels, sizes=None):
-        prepared = convnet.prepare(pixels, loaded.net.input)
+        prepared = loaded.model.prepare(pixels)
         if sizes is None:
-            maps = loaded.apply(prepared)[1].maps
-        else:
-            maps = padded_images.maps(loaded.net, loaded.params, prepared, sizes)
+            return apply(prepared)[1]
+        net, params = loaded.model.spec, loaded.model.params
+        maps = padded_images.maps(net, params, prepared, sizes)
         return {layer: maps[layer] for layer in layers}
 
     return maps_fn
 
 
 def fingerprint(loaded: LoadedModel, *given) -> str:
-    """A digest of a net, its weights and whatever else a computed file depends on."""
-    sha = hashlib.sha256(spec.to_json(loaded.net).encode())
-    for leaf in jax.tree.leaves(loaded.params):
+    """A digest of a model, its weights and whatever else a computed file depends on."""
+    model, size = loaded.model, loaded.crop_size or loaded.input.size
+    one = jax.ShapeDtypeStruct((1, *size, model.input.channels), np.float32)
+    program, _ = jaxpr.inlined(model.apply, model.params, one)
+    # The address of a function that the program mentions is another in every process.
+    text = re.sub(r" at 0x[0-9a-f]+", "", str(program.jaxpr))
+    sha = hashlib.sha256(repr((text, model.input, given)).encode())
+    # Weights may be parameters, or closed over.
+    for leaf in (*jax.tree.leaves(model.params), *program.consts):
         sha.update(np.asarray(leaf))
-    sha.update(repr(given).encode())
     return sha.hexdigest()
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from experiments.common.model import LoadedModel
-from zf_jax import cli, geometry, spec
+from zf_jax import cli
 from zf_jax.errors import BadInput
 
 # Not in the paper, which draws from all channels: one that never reaches this share of
@@ -17,7 +17,12 @@ _LIVE = 0.05
 class UnitConfig:
     """Which layers and channels."""
 
-    layers: tuple[str, ...] = cli.field(("all",), "layer1,layer2,... or all")
+    layers: tuple[str, ...] = cli.field(
+        ("all",),
+        "layer1,layer2,... or all: every layer of a training run's net; of another "
+        "model what its author has tagged, else the rectified values, at most 16 of "
+        "them spread evenly",
+    )
     maps: tuple[str, ...] = cli.field(
         ("12",),
         "how many live maps (channels) to draw, as 12; or which, by number, as 3,17 "
@@ -31,29 +36,30 @@ class UnitConfig:
     seed: int = cli.field(0, "of the choice of maps, and of controls")
 
 
-def layers(config: UnitConfig, net: spec.Spec, unset: str | None = None) -> list[str]:
+def layers(
+    config: UnitConfig, loaded: LoadedModel, unset: str | None = None
+) -> list[str]:
     """The chosen layers, all of which have the channels that are given by number.
 
     Args:
       config: the choice.
-      net: the net.
+      loaded: the model.
       unset: the layer to take where the configuration names none.
 
     Raises:
       BadInput: no layers, or an unknown layer or channel.
     """
-    chosen = [layer.name for layer in net.layers]
+    chosen = loaded.default_layers
     if not config.layers and unset:
         chosen = [unset]
     elif config.layers != ("all",):
-        chosen = [
-            net.layers[net.index(layer)].name for layer in dict.fromkeys(config.layers)
-        ]
+        chosen = list(dict.fromkeys(config.layers))
+        loaded.check_layers("layers", chosen)
     if not chosen:
         raise BadInput("--layers: give some, as layer2,layer5, or all")
     _, given = _parse_maps(config.maps)
     for layer in chosen:
-        count = geometry.shapes(net)[layer].maps[-1]
+        count = loaded.layers[layer].channels
         if given and max(given) >= count:
             raise BadInput(f"--maps={max(given)}: {layer} has 0 to {count - 1}")
     return chosen

@@ -24,10 +24,9 @@ from experiments.common.config import ExperimentConfig
 from experiments.common.model import LoadedModel
 from experiments.correspondence import part_boxes
 from experiments.correspondence.part_boxes import PartConfig
-from zf_jax import cli, io, spec
+from zf_jax import cli, io
 from zf_jax.figures import correspondence as figure
 from zf_jax.figures import raster
-from zf_jax.layers import Conv, Dense
 from zf_jax.probes import correspondence
 
 # Images, and boxes at random positions, in the picture.
@@ -51,23 +50,23 @@ class CorrespondenceConfig(ExperimentConfig):
 def main(config: CorrespondenceConfig) -> list[pathlib.Path]:
     """Covers every part of every image, then compares the changes pair by pair."""
     loaded = model.load(config.model)
-    layers = _layers(config.layers, loaded.net)
+    layers = _layers(config.layers, loaded)
     out = output.folder(config.output, loaded.run, "correspondence")
     chosen = part_boxes.choose(config.parts, config.data, loaded)
     boxes = _add_random(chosen, config.random_boxes, config.seed)
     signs = _signs(loaded, layers, chosen.images, boxes, config.data.batch_size)
     rows = _scores(signs, chosen.parts)
-    title = f"{loaded.net.name}, {chosen.title}"
+    title = f"{loaded.model.name}, {chosen.title}"
     of_paper = paper.part_scores(config.data.dataset or loaded.dataset or "")
     table = figure.table(rows, paper=of_paper)
     print(f"{title}\n{table}")
     shown = [*chosen.parts, *["random"] * min(_RANDOM_SHOWN, config.random_boxes)]
     images = np.stack(chosen.images[:_IMAGES_SHOWN])
     picture = figure.draw(
-        raster.denormalize(images, loaded.net.input),
+        raster.denormalize(images, loaded.input),
         boxes[:_IMAGES_SHOWN, : len(shown)],
         [name.replace("_", " ") for name in shown],
-        fill=np.array(loaded.net.input.mean) / 255,
+        fill=np.array(loaded.input.mean) / 255,
         table=table,
         title=title,
         path=out / "correspondence.png",
@@ -77,15 +76,15 @@ def main(config: CorrespondenceConfig) -> list[pathlib.Path]:
     return [picture, io.save_json(out / "correspondence.json", found)]
 
 
-def _layers(names: tuple[str, ...], net: spec.Spec) -> list[str]:
-    """The named layers, or the last filtering and the last hidden layer."""
+def _layers(names: tuple[str, ...], loaded: LoadedModel) -> list[str]:
+    """The named layers, or the last with maps and the last hidden one without."""
     if names:
-        return [net.layers[net.index(name)].name for name in names]
-    filtering, dense = (
-        [layer.name for layer in net.layers if isinstance(layer.filter, kind)]
-        for kind in (Conv, Dense)
-    )
-    return filtering[-1:] + dense[:-1][-1:]
+        loaded.check_layers("layers", names)
+        return list(names)
+    hidden = [name for name in loaded.default_layers if not loaded.class_names(name)]
+    with_maps = [name for name in hidden if loaded.layers[name].has_maps]
+    dense = [name for name in hidden if name not in with_maps]
+    return with_maps[-1:] + dense[-1:]
 
 
 def _add_random(chosen: part_boxes.PartBoxes, count: int, seed: int) -> np.ndarray:
@@ -105,10 +104,10 @@ def _signs(
     batch_size: int,
 ) -> dict[str, np.ndarray]:
     """Signs of change under each box, [N, B, D] of -1, 0 and 1, by layer."""
+    apply = loaded.with_outputs(layers)
 
     def model_fn(pixels: jax.Array) -> dict[str, jax.Array]:
-        _, trace = loaded.apply(pixels)
-        return {layer: trace.outputs[layer] for layer in layers}
+        return apply(pixels)[1]
 
     changes = correspondence.changes(model_fn, images, boxes, batch_size=batch_size)
     bar = cli.progress(changes, total=len(boxes), desc="occlusions", unit=" images")

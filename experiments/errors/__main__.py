@@ -24,7 +24,7 @@ from experiments.common.model import LoadedModel
 from experiments.common.output import OutputConfig
 from experiments.errors import ensemble
 from experiments.errors.ensemble import EnsembleConfig
-from zf_jax import cli, convnet, io
+from zf_jax import cli, io
 from zf_jax.data import batches, crops
 from zf_jax.probes import batched, topk_error
 
@@ -70,9 +70,9 @@ def _tell_narrow(nets: list[ensemble.Member]) -> None:
 
 def _averages(nets: list[ensemble.Member]) -> list[tuple[str, tuple[str, ...]]]:
     """For each net, then for the average of several: its name, and names of specs."""
-    found = [(net.name, (net.loaded.net.name,)) for net in nets]
+    found = [(net.name, (net.loaded.model.name,)) for net in nets]
     if len(nets) > 1:
-        specs = sorted(net.loaded.net.name for net in nets)
+        specs = sorted(net.loaded.model.name for net in nets)
         found.append((f"average of {len(nets)}", tuple(specs)))
     return found
 
@@ -105,7 +105,7 @@ def _ranks(nets: list[ensemble.Member]) -> np.ndarray:
     probabilities = [
         batched.map_batches(
             topk_error.make_probabilities(
-                _make_logits(net.loaded), activation=net.loaded.probabilities
+                _make_logits(net.loaded), activation=net.loaded.model.probabilities
             ),
             (batch.images for batch in stream),
         )
@@ -142,7 +142,7 @@ def _streams(images: list[dataset.Dataset]) -> list[Iterator[batches.Batch]]:
 
 def _make_logits(loaded: LoadedModel):
     def logits(pixels: jax.Array) -> jax.Array:
-        return loaded.apply(convnet.prepare(pixels, loaded.net.input))[0]
+        return loaded.model.logits(loaded.model.prepare(pixels))
 
     return logits
 

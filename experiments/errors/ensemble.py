@@ -48,7 +48,7 @@ def load(config: EnsembleConfig, source: DataConfig) -> list[Member]:
     found, data = [], {}
     for name, loaded in _named(config):
         if loaded.crop_size is None or not loaded.labels:
-            raise BadInput(f"{name}: {loaded.net.name} ends without classes")
+            raise BadInput(f"{name}: {loaded.model.name} ends without classes")
         if found and loaded.labels != found[0].loaded.labels:
             difference = sources.first_difference(loaded.labels, found[0].loaded.labels)
             raise BadInput(
@@ -67,7 +67,7 @@ def _named(config: EnsembleConfig) -> list[tuple[str, LoadedModel]]:
     if not config.checkpoints:
         loaded = model.load(config.model)
         return [(loaded.name, loaded)]
-    for flag in ("checkpoint", "onnx", "step"):
+    for flag in ("checkpoint", "onnx", "model", "step"):
         if getattr(config.model, flag) is not None:
             raise BadInput(f"--checkpoints: leave out --{flag}, which is of one net")
     found = []
@@ -83,8 +83,8 @@ def _check_data(one: Member, first: Member) -> None:
         difference = sources.first_difference(one.data.labels, one.loaded.labels)
         raise BadInput(
             f"--dataset: the classes of {one.data.name} are not those of {one.name}: "
-            f"{difference}; give the data it learned (for an ONNX file, name its "
-            "classes with --labels)"
+            f"{difference}; give the data it learned (or name the net's classes with "
+            "--labels)"
         )
     if one.data.name != first.data.name:
         raise BadInput(

@@ -27,8 +27,7 @@ from experiments.features.controls import ControlConfig
 from experiments.features.pages import LayerUnits
 from zf_jax import cli, io
 from zf_jax.figures import contact_sheet, filter_sheet, raster
-from zf_jax.layers import Conv
-from zf_jax.probes import projection
+from zf_jax.probes import first_filters
 from zf_jax.probes.topk import TopK
 
 # Channels of a layer in contact.png.
@@ -49,20 +48,15 @@ class FeaturesConfig(ExperimentConfig):
 def main(config: FeaturesConfig) -> list[pathlib.Path]:
     """Finds the top-k in one pass for all layers, then draws layer by layer."""
     loaded = model.load(config.model)
-    layers = unit_choice.layers(config.units, loaded.net)
+    layers = unit_choice.layers(config.units, loaded)
     control_names = controls.names(config.controls)
     data = dataset.open_images(config.data, loaded)
     out = output.folder(config.output, loaded.run, "features")
     k, path = min(config.k, len(data)), out / "pass.npz"
     best = topk_pass.scan(loaded, data, layers, k=k, path=path)
     units = _units(config.units, loaded, layers, best)
-    projector = projection.Projector(
-        loaded.net,
-        loaded.params,
-        data,
-        best,
-        {layer: each.channels for layer, each in units.items()},
-        rule=loaded.rule,
+    projector = loaded.projector(
+        data, best, {layer: each.channels for layer, each in units.items()}
     )
     written, strongest, similarities = _filters(loaded, layers, out), {}, {}
     for layer, each in cli.progress(units.items(), desc="projections"):
@@ -104,15 +98,15 @@ def _filters(
     loaded: LoadedModel, layers: list[str], out: pathlib.Path
 ) -> list[pathlib.Path]:
     """Draws the first layer's filters, where that layer is chosen and sees pixels."""
-    first = loaded.net.layers[0]
-    kernel = np.asarray(loaded.params[first.name]["kernel"])
-    if first.name not in layers or not isinstance(first.filter, Conv):
+    first = loaded.default_layers[0]
+    if first not in layers:
         return []
-    if kernel.shape[2] not in (1, 3):
+    found = first_filters.find(loaded.model, loaded.crop_size or loaded.input.size)
+    if found is None or found.kernel.shape[2] not in (1, 3):
         # Filters in groups see some of the channels.
         return []
-    title = f"{loaded.net.name}, {first.name}: {kernel.shape[-1]} filters"
-    return [filter_sheet.draw(kernel, title=title, path=out / "filters.png")]
+    title = f"{loaded.model.name}, {first}: {found.kernel.shape[-1]} filters"
+    return [filter_sheet.draw(found.kernel, title=title, path=out / "filters.png")]
 
 
 def _contact(
@@ -126,7 +120,7 @@ def _contact(
     }
     if not rows:
         return []
-    title = f"{loaded.net.name}: strongest projection of the first maps"
+    title = f"{loaded.model.name}: strongest projection of the first maps"
     return [contact_sheet.draw(rows, title=title, path=out / "contact.png")]
 
 
@@ -140,8 +134,8 @@ def _remove_former(
     """Removes what an earlier run with more pages left of the same layers."""
     for each in units.values():
         # A layer of another name may be called as a page.
-        others = (layer.name for layer in each.loaded.net.layers)
-        kept = [out / f"{other}.png" for other in others if other not in units]
+        others = (name for name in each.loaded.layers if name not in units)
+        kept = [out / f"{other}.png" for other in others]
         output.remove_former(out, each.stem, written + kept)
         if controls_too:
             output.remove_former(out, f"{each.stem}-controls", written)

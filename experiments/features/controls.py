@@ -85,8 +85,8 @@ def _sheets(
     columns: dict[str, np.ndarray],
     out: pathlib.Path,
 ) -> list[pathlib.Path]:
-    net, count = units.loaded.net, len(units.channels)
-    pictures = raster.denormalize(patches, net.input)
+    loaded, count = units.loaded, len(units.channels)
+    pictures = raster.denormalize(patches, loaded.input)
     captions = [caption.replace(", ", "\n") for caption in units.captions()]
     written = []
     for start in range(0, count, _ROWS):
@@ -96,9 +96,9 @@ def _sheets(
             pictures[part],
             {name: column[part] for name, column in columns.items()},
             captions[part],
-            title=f"{net.name}, {units.layer}: strongest projections beside their "
-            "controls; SSIM, rank correlation\nsigned and of magnitudes, means of "
-            f"{count} maps",
+            title=f"{loaded.model.name}, {units.layer}: strongest projections beside "
+            "their controls; SSIM, rank correlation\nsigned and of magnitudes, means "
+            f"of {count} maps",
             path=out / f"{units.stem}-controls{page}.png",
         )
         written.append(path)
@@ -109,7 +109,7 @@ def _controls(
     chosen: tuple[str, ...], units: LayerUnits, seed: int
 ) -> Iterator[tuple[str, str, controls.Control]]:
     """Name, heading and control of each column that makes sense in the layer."""
-    net, layer = units.loaded.net, units.layer
+    net, layer = units.loaded.spec_for("--control"), units.layer
     keys = jax.random.split(jax.random.key(seed), len(_NAMES))
     keys = dict(zip(_NAMES, keys, strict=True))
     if "random_weights" in chosen:
@@ -138,7 +138,11 @@ def _random_weights(
     # Long names do not fit one line above a picture.
     lines = span if len(span) < 18 else span.replace(" to ", "\nto ")
     control = controls.random_weights(
-        units.loaded.net, units.loaded.params, key, layer=layer, lowest=lowest
+        units.loaded.model.spec,
+        units.loaded.model.params,
+        key,
+        layer=layer,
+        lowest=lowest,
     )
     return f"random_weights, {span}", f"random weights\n{lines}", control
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.common.model import LoadedModel
-from zf_jax import geometry, io
+from zf_jax import io
 from zf_jax.figures import feature_pages, raster, text
 from zf_jax.probes import projection
 from zf_jax.probes.topk import TopK
@@ -72,10 +72,9 @@ def draw(
     if not len(units.channels):
         print(f"{units.layer}: none of its maps is ever active, so it has no picture")
         return [], []
-    net, k = units.loaded.net, units.best.values.shape[1]
-    field = geometry.receptive_fields(net)[units.layer]
-    size = tuple(map(min, field.size, net.input.size))
-    each = 2 * 4 * net.input.channels * k * math.prod(size)
+    loaded, k = units.loaded, units.best.values.shape[1]
+    size = loaded.layers[units.layer].field
+    each = 2 * 4 * loaded.input.channels * k * math.prod(size)
     keep = each * len(units.channels) <= _MOST_ARRAYS
     length = feature_pages.maps_per_page(size, k)
     starts = range(0, len(units.channels), length)
@@ -121,17 +120,17 @@ def _page(
     out: pathlib.Path,
 ) -> pathlib.Path:
     """Draws a page; `numbered` is its number and their count, where several are."""
-    net, k = units.loaded.net, units.best.values.shape[1]
+    loaded, k = units.loaded, units.best.values.shape[1]
     title = (
-        f"{net.name}, {units.layer}: projections ({units.loaded.rule}) and patches of "
-        f"the {k} strongest of {data.title}"
+        f"{loaded.model.name}, {units.layer}: projections ({loaded.rule}) and patches "
+        f"of the {k} strongest of {data.title}"
     )
     stem = units.stem
     if numbered:
         title += f" ({numbered[0]} of {numbered[1]})"
         stem += f"-{numbered[0]}"
     return feature_pages.draw(
-        raster.denormalize(patches, net.input),
+        raster.denormalize(patches, loaded.input),
         projections,
         units.captions(),
         title=title,

@@ -70,7 +70,7 @@ def main(config: InvarianceConfig) -> list[pathlib.Path]:
         _print_rise(grid, dict(zip(layers, curves, strict=False)))
         rows.append(_row(config, loaded, chosen, grid, curves))
     names = [image.name for image in chosen]
-    title = f"{loaded.net.name} under translation, scale and rotation"
+    title = f"{loaded.model.name} under translation, scale and rotation"
     path = out / "invariance.png"
     picture = figure.draw(rows, [*panels], names, title=title, path=path)
     numbers = {grid.name: grid.amounts for grid in grids}
@@ -83,12 +83,12 @@ def main(config: InvarianceConfig) -> list[pathlib.Path]:
 
 def _layers(config: InvarianceConfig, loaded: LoadedModel) -> list[str]:
     """The two layers, in the net's order."""
-    names = [layer.name for layer in loaded.net.layers]
-    features = names[:-1] if loaded.labels else names
+    names = loaded.default_layers
+    features = [name for name in names if not loaded.class_names(name)]
     wanted = config.layers or (*features[:1], *features[-1:])
     if len(set(wanted)) != 2:
         raise BadInput(f"--layers={','.join(wanted)}: give two of {', '.join(names)}")
-    return sorted(wanted, key=loaded.net.index)
+    return loaded.check_layers("layers", wanted)
 
 
 def _images(
@@ -133,12 +133,12 @@ def _measure(
 
 def _make_model_fn(loaded: LoadedModel, layers: list[str]):
     """Images to the layers' outputs, and to probabilities where there are classes."""
-    needed = loaded if loaded.labels else loaded.upto(layers[-1])
+    apply = loaded.with_outputs(layers)
 
     def model_fn(images):
-        logits, trace = needed.apply(images)
-        features = {layer: trace.outputs[layer] for layer in layers}
-        return features, loaded.probabilities(logits) if loaded.labels else None
+        logits, features = apply(images)
+        probabilities = loaded.model.probabilities
+        return features, probabilities(logits) if loaded.labels else None
 
     return model_fn
 
@@ -158,7 +158,7 @@ def _panels(
         true = "true " * all(image.label is not None for image in chosen)
         panels[f"probability of the {true}class"] = found.probability
     else:
-        print(f"{loaded.net.name} has no classes: no panel of their probability")
+        print(f"{loaded.model.name} has no classes: no panel of their probability")
     return panels
 
 
@@ -184,7 +184,7 @@ def _row(
     images = jnp.asarray(image_choice.stack(chosen)[0])
     shown = np.rint(np.linspace(0, len(grid.amounts) - 1, 5)).astype(int)
     warped = [warps.apply(images, grid.warps[i], config.border) for i in shown]
-    pictures = raster.denormalize(np.stack(warped, axis=1), loaded.net.input)
+    pictures = raster.denormalize(np.stack(warped, axis=1), loaded.input)
     return figure.WarpRow(
         grid.axis, grid.amounts, grid.amounts[shown], pictures, curves
     )

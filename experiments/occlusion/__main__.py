@@ -28,9 +28,8 @@ from experiments.common.image_choice import ImageConfig
 from experiments.common.model import LoadedModel, ModelConfig
 from experiments.common.output import OutputConfig
 from experiments.occlusion import panels
-from zf_jax import cli, convnet, spec, xla
+from zf_jax import cli, xla
 from zf_jax.errors import BadInput
-from zf_jax.layers import Conv
 from zf_jax.probes import occlusion, topk
 from zf_jax.transforms import closure
 
@@ -78,7 +77,7 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
     """Evaluates the net with the square at every position, image by image."""
     loaded = model.load(config.model)
     out = output.folder(config.output, loaded.run, "occlusion")
-    layer = choose_layer(config.layer, loaded.net)
+    layer = choose_layer(config.layer, loaded)
     if loaded.crop_size:
         occlusion.grid(loaded.crop_size, config.side, config.stride)
     files, data = _open(config, loaded)
@@ -90,11 +89,11 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
             loaded, layer, data or files, out / "pass.npz", config.neighbour_images
         )
     if not loaded.labels:
-        print(f"{loaded.net.name} has no classes: no panels (d) and (e)")
+        print(f"{loaded.model.name} has no classes: no panels (d) and (e)")
     if config.explain:
         square = {"side": config.side, "stride": config.stride}
         print(occlusion.explain(outputs_fn, chosen[0].image, **square))
-    fill, written = _grey(loaded.net, config.fill), []
+    fill, written = _grey(loaded, config.fill), []
     for one in cli.progress(chosen, desc="occlusion"):
         swept = panels.SweepResult(
             one,
@@ -109,18 +108,22 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
     return written
 
 
-def choose_layer(name: str | None, net: spec.Spec) -> str:
-    """The layer whose channels are summed: the last that filters, if none is named.
+def choose_layer(name: str | None, loaded: LoadedModel) -> str:
+    """The layer whose channels are summed: the last with maps, if none is named.
 
     Raises:
       BadInput: no such layer, or one without positions to sum over.
     """
-    filtering = [layer.name for layer in net.layers if isinstance(layer.filter, Conv)]
+    layers = loaded.layers
     if name is None:
-        if not filtering:
-            raise BadInput(f"{net.name}: has no layer of maps, so no activity to sum")
-        return filtering[-1]
-    if net.layers[net.index(name)].name not in filtering:
+        with_maps = [each for each in loaded.default_layers if layers[each].has_maps]
+        if not with_maps:
+            raise BadInput(
+                f"{loaded.model.name}: has no layer of maps, so no activity to sum"
+            )
+        return with_maps[-1]
+    loaded.check_layers("layer", [name])
+    if not layers[name].has_maps:
         raise BadInput(f"--layer={name}: is dense, it has no maps to sum")
     return name
 
@@ -139,14 +142,13 @@ def _open(
 
 def _model_functions(loaded: LoadedModel, layer: str) -> tuple[Callable, Callable]:
     """What is computed at every position; and the layer's maps alone."""
-    trunk = loaded.upto(layer)
-    needed = loaded if loaded.labels else trunk
+    apply = loaded.with_maps([layer])
 
     def outputs_fn(images):
-        logits, trace = needed.apply(images)
-        outputs = {"activity": trace.maps[layer].sum(axis=(1, 2))}
+        logits, maps = apply(images)
+        outputs = {"activity": maps[layer].sum(axis=(1, 2))}
         if loaded.labels:
-            probability = loaded.probabilities(logits)
+            probability = loaded.model.probabilities(logits)
             outputs["probability"] = probability
             outputs["top"] = (
                 # Of a single unit, whether it says so.
@@ -157,7 +159,7 @@ def _model_functions(loaded: LoadedModel, layer: str) -> tuple[Callable, Callabl
         return outputs
 
     def maps_fn(images):
-        return {layer: trunk.apply(images)[1].maps[layer]}
+        return apply(images)[1]
 
     return outputs_fn, maps_fn
 
@@ -188,10 +190,10 @@ def _evaluate(outputs_fn: Callable, image: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.asarray(leaf[0]) for name, leaf in outputs.items()}
 
 
-def _grey(net: spec.Spec, fill: float | None) -> jax.Array:
+def _grey(loaded: LoadedModel, fill: float | None) -> jax.Array:
     """The square's colour, [C] as the net takes it."""
-    grey = net.input.mean if fill is None else [fill] * net.input.channels
-    return convnet.prepare(jnp.asarray(grey), net.input)
+    grey = loaded.input.mean if fill is None else [fill] * loaded.input.channels
+    return loaded.model.prepare(jnp.asarray(grey))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def draw(
     out: pathlib.Path,
 ) -> list[pathlib.Path]:
     """Writes the picture and the arrays of one image to the folder `out`."""
-    net, one = loaded.net, swept.chosen
+    one = swept.chosen
     # Not in the paper: whether the strongest channel has the largest peak or sum.
     strongest = int(np.asarray(swept.best.values)[:, 0].argmax())
     projections = _project(loaded, layer, swept, strongest)
@@ -106,8 +106,8 @@ def draw(
         projections = np.concatenate([projections, others])
     picture = out / f"{one.name}.png"
     maps = OcclusionMaps(
-        image=raster.denormalize(one.image, net.input),
-        occluded=raster.denormalize(_covered(one.image, square), net.input),
+        image=raster.denormalize(one.image, loaded.input),
+        occluded=raster.denormalize(_covered(one.image, square), loaded.input),
         activation=swept.outputs["activity"][..., strongest],
         clean=swept.clean["activity"][strongest],
         projections=projections,
@@ -116,7 +116,7 @@ def draw(
         stride=(square.stride, square.stride),
         classes=_classes(loaded, swept) if loaded.labels else None,
     )
-    occlusion_panels.draw(maps, title=f"{net.name}, {one.name}", path=picture)
+    occlusion_panels.draw(maps, title=f"{loaded.model.name}, {one.name}", path=picture)
     clean = {f"clean_{name}": value for name, value in swept.clean.items()}
     label = {"label": swept.label} if loaded.labels else {}
     numbers = io.save_arrays(

@@ -53,7 +53,7 @@ def main(config: ScoresConfig) -> list[pathlib.Path]:
     loaded = model.load(config.model)
     if not loaded.labels:
         raise BadInput(
-            f"{loaded.net.name} has no classes: there is nothing to look for"
+            f"{loaded.model.name} has no classes: there is nothing to look for"
         )
     if config.data.images:
         raise BadInput("--images: files have no annotations to score maps by")
@@ -63,7 +63,7 @@ def main(config: ScoresConfig) -> list[pathlib.Path]:
     out = output.folder(config.output, loaded.run, "scores")
     scores, shown = _score_groups(config, loaded, data)
     rows = {name: maps.summary(of_map) for name, of_map in scores.items()}
-    title = f"{loaded.net.name}, {config.count} images of {data.name}"
+    title = f"{loaded.model.name}, {config.count} images of {data.name}"
     print(
         f"{title}: mean +- standard error; pointing within {config.tolerance:g} pixels"
     )
@@ -89,7 +89,7 @@ def _score_groups(
     rng = np.random.default_rng(0)
 
     def model_fn(pixels: jax.Array) -> jax.Array:
-        return loaded.probabilities(loaded.apply(pixels)[0])
+        return loaded.model.probabilities(loaded.model.logits(pixels))
 
     height, width = loaded.crop_size
     side = config.side or max(1, min(height, width) // 5)
@@ -133,7 +133,7 @@ def _shown(
     found: dict[str, np.ndarray],
 ) -> saliency_comparison.SaliencyMaps:
     return saliency_comparison.SaliencyMaps(
-        raster.denormalize(pixels[first], loaded.net.input),
+        raster.denormalize(pixels[first], loaded.input),
         {name: region[first] for name, region in regions.items()},
         {name: found[name][first] for name in maps.COMPUTED},
         [loaded.labels[label] for label in labels[first]],

@@ -54,9 +54,10 @@ def compute(
     """
     occluder = {"side": side, "stride": stride}
     found = {"occlusion": saliency.occluded(model_fn, pixels, labels, **occluder)}
+    net = loaded.spec_for("projections")
     for rule in deconvnet.RULES:
         found[rule] = saliency.projected(
-            loaded.net, loaded.params, pixels, labels, rule=rule
+            net, loaded.model.params, pixels, labels, rule=rule
         )
     size = len(pixels), pixels.shape[1:3]
     found |= {"centre": saliency.centre(*size), "random": saliency.noise(*size, rng)}

@@ -63,7 +63,7 @@ def main(config: TransferConfig) -> list[pathlib.Path]:
     data = dataset.Dataset(config.data, loaded)
     if scratch_sizes:
         # Refuses a net that ends without classes.
-        loaded.net.with_classes(len(data.labels))
+        loaded.spec_for("--scratch").with_classes(len(data.labels))
     labels = sources.classes(data.source)
     folds = transfer.folds(
         labels,
@@ -82,7 +82,7 @@ def main(config: TransferConfig) -> list[pathlib.Path]:
     frozen = features.compute(loaded, data, layers, out / "features")
     accuracies = _classify(frozen, labels, folds, sizes)
     accuracies |= from_scratch.accuracies(
-        loaded.net,
+        loaded.model.spec,
         data,
         labels,
         folds[: config.scratch_folds],
@@ -91,17 +91,16 @@ def main(config: TransferConfig) -> list[pathlib.Path]:
         seed=config.seed,
     )
     _print_head(data, folds)
-    measured = report.Measured(loaded.net.name, data, layers, sizes, accuracies)
+    measured = report.Measured(loaded.model.name, data, layers, sizes, accuracies)
     return report.write(measured, out)
 
 
 def _layers(wanted: tuple[str, ...], loaded: LoadedModel) -> list[str]:
     """In the net's order."""
-    names = [layer.name for layer in loaded.net.layers]
     if wanted != ("all",):
-        return sorted(set(wanted), key=loaded.net.index)
+        return loaded.check_layers("layers", wanted)
     # The last one's are the old classes, where there are any.
-    return names[:-1] if loaded.labels else names
+    return [name for name in loaded.default_layers if not loaded.class_names(name)]
 
 
 def _sizes(flag: str, sizes: tuple[int, ...]) -> list[int]:

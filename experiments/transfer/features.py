@@ -5,11 +5,12 @@ import math
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from experiments.common import dataset, topk_pass
 from experiments.common.model import LoadedModel
-from zf_jax import cli, convnet, geometry, io
+from zf_jax import cli, io
 from zf_jax.errors import BadInput
 from zf_jax.probes import batched, transfer
 
@@ -35,8 +36,11 @@ def compute(
     Raises:
       BadInput: those of a layer would not fit into memory.
     """
-    shapes = geometry.shapes(loaded.net, data.cut["size"])
-    sizes = {layer: (len(data), math.prod(shapes[layer].output)) for layer in layers}
+    one = jax.ShapeDtypeStruct((1, *data.cut["size"], loaded.input.channels), "f4")
+    _, outputs = jax.eval_shape(loaded.with_outputs(layers), one)
+    sizes = {
+        layer: (len(data), math.prod(each.shape)) for layer, each in outputs.items()
+    }
     _check_memory(sizes)
     paths = {}
     for layer in layers:
@@ -71,10 +75,10 @@ def _fill(
     files: dict[str, tuple[pathlib.Path, tuple[int, int]]],
 ) -> None:
     """One pass for all layers; the files appear when it is through."""
-    needed = loaded.upto(max(files, key=loaded.net.index))
+    apply = loaded.with_outputs(list(files))
 
     def features(pixels):
-        outputs = needed.apply(convnet.prepare(pixels, loaded.net.input))[1].outputs
+        _, outputs = apply(loaded.model.prepare(pixels))
         return {layer: outputs[layer].reshape(len(pixels), -1) for layer in files}
 
     with contextlib.ExitStack() as stack:

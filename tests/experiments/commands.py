@@ -7,11 +7,14 @@ import pathlib
 import re
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from zf_jax import cli, spec
+from experiments.common import model
+from zf_jax import cli, convnet, spec
+from zf_jax import model as models
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Pool, Relu
 
 # A net that compiles in a second: 32 x 32 pixels; its third layer is called as the
@@ -78,6 +81,13 @@ def train(data, workdir, *more, net="small"):
         *more,
     )
     return workdir
+
+
+def untrained(net):
+    """A `LoadedModel` of a Spec, its weights at random."""
+    images = np.zeros((1, *net.input.size, net.input.channels), np.float32)
+    params = convnet.ConvNet(net).init(jax.random.key(0), images)["params"]
+    return model.LoadedModel(models.of_spec(net, params), 0, net.input.size)
 
 
 def assert_png(path):

@@ -8,7 +8,6 @@ from experiments.common import dataset, image_choice, model, unit_choice
 from experiments.common.dataset import DataConfig
 from experiments.common.image_choice import ImageConfig
 from experiments.common.unit_choice import UnitConfig
-from tests.experiments.commands import SMALL
 from zf_jax import cli
 from zf_jax.errors import BadInput
 
@@ -26,7 +25,7 @@ def data(creatures_dir, loaded):
 @pytest.mark.parametrize(
     ("config", "culprit"),
     [
-        (UnitConfig(layers=("layer9",)), "'layer9'"),
+        (UnitConfig(layers=("layer9",)), "--layers=layer9: small has layer1"),
         (UnitConfig(layers=()), "--layers: give some"),
         (UnitConfig(maps=("0", "99")), "--maps=99"),
         (UnitConfig(maps=("99", "")), "--maps=99"),
@@ -37,9 +36,9 @@ def data(creatures_dir, loaded):
         (UnitConfig(maps=("", "")), "--maps=,"),
     ],
 )
-def test_refuses_units(config, culprit):
+def test_refuses_units(loaded, config, culprit):
     with pytest.raises(BadInput, match=culprit):
-        unit_choice.layers(config, SMALL)
+        unit_choice.layers(config, loaded)
 
 
 def test_a_comma_tells_which_map_from_how_many():

@@ -154,5 +154,5 @@ def test_refuses_of_files(loaded, dogs):
 def test_a_mistake_writes_nothing(run, creatures_dir, tmp_path):
     given = f"--data_dir={creatures_dir}", "--layers=layer9"
     ran = correspondence(run, tmp_path / "out", *given, fails=True)
-    assert_one_line(ran, "layer 'layer9': small has layer1")
+    assert_one_line(ran, "--layers=layer9: small has layer1")
     assert not (tmp_path / "out").exists()

@@ -214,5 +214,5 @@ def test_refuses_an_unknown_layer_in_one_line(run, creatures_dir, tmp_path):
     given = (f"--checkpoint={run}", f"--data_dir={creatures_dir}")
     out = f"--out={tmp_path / 'out'}"
     ran = command("experiments.features", *given, out, "--layers=layer9", fails=True)
-    assert_one_line(ran, "'layer9': small has layer1, layer5, layer6, layer8")
+    assert_one_line(ran, "--layers=layer9: small has layer1, layer5, layer6, layer8")
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from experiments.common import comparison, model
+from experiments.common import comparison
 from experiments.common.comparison import ComparisonConfig
 from experiments.common.model import ModelConfig
 from experiments.filters import first_layer
@@ -18,12 +18,13 @@ from tests.experiments.commands import (
     assert_one_line,
     assert_png,
     command,
+    untrained,
 )
 from tests.experiments.test_onnx import trunk
 from zf_jax import convnet, spec
 from zf_jax.data import batches, sources
 from zf_jax.errors import BadInput
-from zf_jax.layers import Dense, Flatten, Layer, Relu
+from zf_jax.layers import Conv, Dense, Flatten, Layer, Relu
 from zf_jax.probes import filters
 from zf_jax.training import checkpoint
 
@@ -197,21 +198,21 @@ def test_refuses_what_is_no_second_net(run, short):
     refused("--compare_with: give another run; short keeps no earlier", short)
 
 
-def test_refuses_first_layers_that_do_not_filter_pixels(run):
-    loaded = model.from_run(run)
+def test_refuses_first_layers_that_do_not_filter_pixels():
     dense = (Layer("layer1", (Flatten(), Dense(12), Relu())), SMALL.layers[-1])
     net = spec.Spec("dense", SMALL.input, dense)
     with pytest.raises(BadInput, match="flat: layer1 is dense; give nets whose first"):
-        first_layer("flat", loaded._replace(net=net))
-    kernel = loaded.params["layer1"]["kernel"][:, :, :2]
-    params = loaded.params | {"layer1": {"kernel": kernel}}
-    with pytest.raises(BadInput, match="small: the filters of layer1 see 2 channels"):
-        first_layer("small", loaded._replace(params=params))
+        first_layer("flat", untrained(net))
+    # In two groups, each filter sees two of four channels.
+    grouped = Layer("layer1", (Conv(4, 3, groups=2), Relu()))
+    net = spec.Spec("grouped", spec.Input(8, mean=(0.0,) * 4), (grouped,))
+    with pytest.raises(BadInput, match="small: the first filters see 2 channels"):
+        first_layer("small", untrained(net))
 
 
 def test_refuses_an_unknown_layer_in_one_line(run, creatures_dir, tmp_path):
     ran = compare(
         run, creatures_dir, f"--out={tmp_path / 'out'}", "--layers=layer2", fails=True
     )
-    assert_one_line(ran, "'layer2': small has layer1, layer5")
+    assert_one_line(ran, "--layers=layer2: small has layer1, layer5")
     assert not (tmp_path / "out").exists()

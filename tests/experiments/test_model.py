@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments.common import image_choice, model, output
+from experiments.common import image_choice, model, onnx_model, output
 from experiments.common.model import ModelConfig
 from zf_jax.errors import BadInput
 
@@ -15,8 +15,14 @@ ONNX = pathlib.Path("net.onnx")
 @pytest.mark.parametrize(
     ("config", "culprit"),
     [
-        (ModelConfig(), "--checkpoint=DIR or --onnx=FILE"),
-        (ModelConfig(checkpoint=ONNX, onnx=ONNX), "--checkpoint=DIR or --onnx=FILE"),
+        (ModelConfig(), "--onnx=FILE or --model=FILE.py:FUNCTION: give one"),
+        (ModelConfig(checkpoint=ONNX, onnx=ONNX), "give one of them"),
+        (ModelConfig(onnx=ONNX, model="net.py:make"), "give one of them"),
+        (ModelConfig(model="net.py:make"), "--model: net.py: no such file"),
+        (
+            ModelConfig(model="net.py:make", mean=(1.0,)),
+            "--mean: leave it out",
+        ),
         (ModelConfig(checkpoint=ONNX, scale=(1.8,)), "--scale: leave it out"),
         (ModelConfig(onnx=ONNX), "--preset: say which"),
         (ModelConfig(onnx=ONNX, preset="unit"), "net.onnx"),
@@ -62,12 +68,12 @@ def test_labels_of_a_file_with_a_byte_order_mark(tmp_path):
 
 def test_values_of_each_channel():
     torch = (1.0, 2.0, 6.0)
-    assert model._each_channel("mean", (), torch, 3) == torch
+    assert onnx_model._each_channel("mean", (), torch, 3) == torch
     # Of a grey net the average, 3.
-    assert model._each_channel("mean", (), torch, 1) == (3.0,)
-    assert model._each_channel("mean", (7.0,), torch, 3) == (7.0, 7.0, 7.0)
+    assert onnx_model._each_channel("mean", (), torch, 1) == (3.0,)
+    assert onnx_model._each_channel("mean", (7.0,), torch, 3) == (7.0, 7.0, 7.0)
     with pytest.raises(BadInput, match="--mean=1,2: the net takes 3 channels"):
-        model._each_channel("mean", (1.0, 2.0), torch, 3)
+        onnx_model._each_channel("mean", (1.0, 2.0), torch, 3)
 
 
 def test_class_numbers():

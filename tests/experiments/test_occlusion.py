@@ -12,6 +12,7 @@ from tests.experiments.commands import (
     assert_png,
     command,
     numbers_in,
+    untrained,
 )
 from zf_jax import convnet, xla
 from zf_jax.data import crops, image_files
@@ -91,12 +92,13 @@ def test_a_file_by_hand(run, tmp_path):
 
 
 def test_refuses_layers_without_maps():
-    assert choose_layer(None, SMALL) == "layer5"
-    assert choose_layer("layer1", SMALL) == "layer1"
+    small = untrained(SMALL)
+    assert choose_layer(None, small) == "layer5"
+    assert choose_layer("layer1", small) == "layer1"
     with pytest.raises(BadInput, match="--layer=layer6: is dense"):
-        choose_layer("layer6", SMALL)
-    with pytest.raises(BadInput, match="'layer9'"):
-        choose_layer("layer9", SMALL)
+        choose_layer("layer6", small)
+    with pytest.raises(BadInput, match="--layer=layer9: small has layer1"):
+        choose_layer("layer9", small)
 
 
 def test_refuses_a_square_larger_than_the_image_in_one_line(run, tmp_path):
