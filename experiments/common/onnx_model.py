@@ -64,14 +64,15 @@ def load(config: OnnxConfig, *, upto: str | None, size: int | None) -> model.Mod
         )
     # Without a preset, pixels of 0..255 as they are.
     mean, scale = _PRESETS.get(config.preset, ((0.0,), (1.0,)))
-    pixels = model.Input(
-        found.input.size,
-        mean=_each_channel("mean", config.mean, mean, channels),
-        scale=_each_channel("scale", config.scale, scale, channels),
-    )
+    mean = _each_channel("mean", config.mean, mean, channels)
+    scale = _each_channel("scale", config.scale, scale, channels)
     if found.spec is None:
+        pixels = model.Input(found.input.size, mean=mean, scale=scale)
         return dataclasses.replace(found, input=pixels)
-    net = dataclasses.replace(found.spec, input=pixels)
+    from zf_jax.pretrained import sequential
+
+    # What the graph itself takes off the image is a part of the Spec's input.
+    net = sequential.preprocess(found.spec, mean=mean, scale=scale)
     return model.of_spec(net, found.params, activation=found.activation)
 
 
