@@ -15,10 +15,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend.core import JaxprEqn
 
 from zf_jax import xla
@@ -27,6 +28,7 @@ from zf_jax.ops import pooling
 from zf_jax.transforms import jaxpr
 
 Rule = Literal["deconvnet", "guided", "gradient"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 # Of all axes, as `jax.lax.reduce_window` takes them: dimensions, strides, padding.
 Window = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]
 
@@ -69,7 +71,7 @@ class Gate:
 
 def emit(gate: Gate, x: jax.Array) -> jax.Array:
     """The gate's value, as one equation of what is being traced."""
-    return _equation(gate, jnp.shape(x), jnp.result_type(x))(x)
+    return _equation(gate)(x)
 
 
 def of(equation: JaxprEqn) -> Gate | None:
@@ -99,24 +101,28 @@ def _name(equation: JaxprEqn) -> str:
 
 
 def _named(name: str, function: Callable) -> Callable:
-    def call(x):
-        return function(x)
+    def call(*arrays):
+        return function(*arrays)
 
     call.__name__ = call.__qualname__ = name
     return xla.jit(call)
 
 
 @functools.cache
-def _equation(gate: Gate, shape: tuple[int, ...], dtype) -> Callable:
+def _equation(gate: Gate) -> Callable:
     @jax.custom_vjp
     def gated(x):
         return gate.value(x)
 
     def forward(x):
-        return gate.value(x), gate.save(x)
+        # An array without entries tells x's shape, and all else of its type.
+        empty = lax.slice_in_dim(lax.expand_dims(x, (0,)), 0, 0)
+        return gate.value(x), (gate.save(x), empty)
 
-    def backward(saved, signal):
-        _, transpose = jax.vjp(lambda x: gate.linear(x, saved), jnp.zeros(shape, dtype))
+    def backward(residuals, signal):
+        saved, empty = residuals
+        zeros = empty.sum(axis=0)
+        _, transpose = jax.vjp(lambda x: gate.linear(x, saved), zeros)
         return transpose(signal)
 
     gated.defvjp(forward, backward)
@@ -141,6 +147,31 @@ def passing(rule: Rule) -> Gate:
     return dataclasses.replace(
         rectifier(rule), name=f"passing[{rule}]", value=lambda x: x
     )
+
+
+@jax.custom_vjp
+def _straight_through(passed, value):
+    return value
+
+
+_straight_through.defvjp(
+    lambda passed, value: (value, None),
+    lambda _, signal: (signal, None),
+)
+
+
+def straight_through(passed: jax.Array, value: jax.Array) -> jax.Array:
+    """The second array, with the derivative of the first.
+
+    It is no gate, since it takes two arrays. Its equation is called
+    `straight_through`.
+    """
+    return _straight_through_equation()(passed, value)
+
+
+@functools.cache
+def _straight_through_equation() -> Callable:
+    return _named("straight_through", _straight_through)
 
 
 def _pass_on(rule: Rule, x: jax.Array, saved: tuple) -> jax.Array:

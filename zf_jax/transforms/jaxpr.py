@@ -19,6 +19,8 @@ CALLS = JIT | {
     "custom_vjp_call": "call_jaxpr",
     "checkpoint": "jaxpr",
     "remat2": "jaxpr",
+    # Custom calls and remat with jax_custom_jvp3, jax_custom_vjp3, jax_remat3.
+    "call_hi_primitive": "_prim",
 }
 
 # (equation, values of its operands) -> values of its results, or None for an equation
@@ -98,6 +100,9 @@ def called_jaxpr(
 ) -> tuple[Jaxpr, Sequence] | None:
     """The jaxpr that a call runs, and its constants; None for what is no call."""
     called = equation.params.get(inline.get(equation.primitive.name))
+    called = getattr(called, "traced", called)
+    if not isinstance(called, ClosedJaxpr | Jaxpr):
+        called = getattr(called, "jaxpr", None)
     if isinstance(called, ClosedJaxpr):
         return called.jaxpr, called.consts
     return (called, ()) if isinstance(called, Jaxpr) else None

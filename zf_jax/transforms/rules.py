@@ -8,7 +8,7 @@ from zf_jax.transforms import gates, rules_axes, rules_lookup, rules_sliding
 from zf_jax.transforms.access import Access, Slide
 from zf_jax.transforms.context import Context
 
-_ELEMENTWISE = """
+ELEMENTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp clz
 convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne
@@ -44,7 +44,7 @@ def access(equation, context: Context) -> Access | None:
     return rule(equation, context) if rule else None
 
 
-_RULES = {name: _elementwise for name in _ELEMENTWISE}
+_RULES = {name: _elementwise for name in ELEMENTWISE}
 _RULES |= {f"reduce_{name}": rules_axes.reduction for name in _REDUCTIONS}
 _RULES |= {name: rules_axes.reduction for name in ("argmax", "argmin")}
 _RULES |= {name: rules_axes.along_axis for name in _SCANS}
