@@ -6,11 +6,13 @@ functions, which also return what is asked for.
 
 import flax.linen as nn
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import Mesh, PartitionSpec
 
 from tests.transforms import third_party_nets
 from zf_jax.errors import BadInput
@@ -198,17 +200,40 @@ def test_under_transforms_of_jax():
         np.testing.assert_allclose(found, reference(weights, images), rtol=1e-4)
 
 
+@pytest.mark.devices
+def test_images_spread_over_devices_and_exported(linen):
+    maps = capture.maps(linen, ["mean"])
+    expected = maps(IMAGES)["mean"]
+    mesh, by_device = Mesh(np.array(jax.devices()), ("x",)), PartitionSpec("x")
+    sharded = jax.shard_map(maps, mesh=mesh, in_specs=by_device, out_specs=by_device)
+    np.testing.assert_allclose(jax.jit(sharded)(IMAGES)["mean"], expected, atol=1e-6)
+    (count,) = jax.export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((count, *IMAGES.shape[1:]), jnp.float32)
+    exported = jax.export.export(jax.jit(maps))(images)
+    np.testing.assert_allclose(exported.call(IMAGES)["mean"], expected, atol=1e-6)
+
+
 def test_channels_first():
+    """A convolution shows where its channels are, whatever the function does then."""
+
     def apply(images):
         x = images.transpose(0, 3, 1, 2)
-        x = lax.conv(x, KERNEL.transpose(3, 2, 0, 1), (1, 1), "SAME")
-        return jax.nn.relu(x).mean(axis=(2, 3))
+        inputs = jax.nn.relu(x - 1)
+        x = lax.conv(inputs, KERNEL.transpose(3, 2, 0, 1), (1, 1), "SAME")
+        x = third_party_nets.max_pool(jax.nn.relu(x).transpose(0, 2, 3, 1))
+        return x.transpose(0, 3, 1, 2).mean(axis=(2, 3))
 
-    (first, *_) = capture.layers(apply, IMAGES, channels="first")
-    assert (first.name, first.shape) == ("conv", (2, 6, 5, 4))
-    values = capture.maps(apply, ["conv", "mean"], channels="first")(IMAGES)
-    np.testing.assert_allclose(values["conv"], conv(IMAGES), atol=1e-4)
-    assert values["mean"].shape == (2, 4)
+    chosen = ["relu", "relu_1", "max_pool", "mean"]
+    found = capture.maps(apply, chosen, channels="first")(IMAGES)
+    maps = jax.nn.relu(conv(jax.nn.relu(IMAGES - 1)))
+    expected = {"relu": jax.nn.relu(IMAGES - 1), "relu_1": maps}
+    expected["max_pool"] = third_party_nets.max_pool(maps)
+    expected["mean"] = expected["max_pool"].mean(axis=(1, 2))
+    for name in chosen:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+    for layer in capture.layers(apply, IMAGES, channels="first"):
+        if layer.name in chosen:
+            assert layer.shape == expected[layer.name].shape
 
 
 def test_the_images_axis_is_found_wherever_it_is():

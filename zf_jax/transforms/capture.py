@@ -27,7 +27,8 @@ import jax
 import jax.numpy as jnp
 
 from zf_jax.errors import BadInput
-from zf_jax.transforms import flat_program, hidden_values, operations
+from zf_jax.transforms import flat_program, hidden_values, map_axes, operations
+from zf_jax.transforms import jaxpr as jaxprs
 
 Channels = Literal["first", "last"]
 
@@ -79,20 +80,18 @@ def layers(apply: Callable, images, *, channels: Channels = "last") -> Layers:
     Args:
       apply: a JAX function of images [N, ...] to a pytree; it closes over its weights.
       images: an array, or its shape and dtype (`jax.ShapeDtypeStruct`).
-      channels: where hidden maps have their channels: [N, h, w, c] or [N, c, h, w].
-        The shapes in the table have them last.
+      channels: as for `maps`; the shapes in the table have them last.
 
     Returns:
       Rows of name, operation, shape and receptive field, in the order of computation.
     """
     _check_channels(channels)
-    traced = _Traced(apply, images)
+    traced = _Traced(apply, images, channels)
     found = []
     for value in traced.values.values():
         view = traced.view(value)
         if view:
-            shape = _arranged_shape(view, channels)
-            found.append(Layer(value.name, value.operation, shape))
+            found.append(Layer(value.name, value.operation, view.shape))
     return Layers(found)
 
 
@@ -108,7 +107,8 @@ def maps(
     Args:
       apply: a JAX function of images [N, ...] to a pytree; it closes over its weights.
       names: of hidden values, as `layers` lists them.
-      channels: where hidden maps have their channels: [N, h, w, c] or [N, c, h, w].
+      channels: where hidden maps have their channels, [N, h, w, c] or [N, c, h, w], if
+        no convolution shows it (`map_axes.py`).
 
     Returns:
       images -> {name: value}; maps are [N, h, w, c] whatever `channels` is, vectors
@@ -124,41 +124,56 @@ def maps(
 
     def captured(images):
         images = jnp.asarray(images)
-        traced = _Traced(apply, images)
+        traced = _Traced(apply, images, channels)
         views = {name: traced.named(name) for name in names}
         wanted = {name: view.variable for name, view in views.items()}
         found = flat_program.evaluate(traced.jaxpr, traced.consts, [images], wanted)
-        return {
-            name: _arranged(found[name], view.axis, channels)
-            for name, view in views.items()
-        }
+        return {n: jnp.transpose(found[n], view.axes) for n, view in views.items()}
 
     return captured
 
 
 class _View(NamedTuple):
-    """A variable that is a map or a vector, and which of its axes is the images'."""
+    """A variable that is a map or a vector, and its axes as `maps` arranges them.
+
+    Attributes:
+      variable: what is to be computed.
+      axes: of the images; of rows and columns, if it is a map; of channels.
+    """
 
     variable: flat_program.Variable
-    axis: int
+    axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the arranged value."""
+        return tuple(self.variable.aval.shape[axis] for axis in self.axes)
 
 
 class _Traced:
     """A function of images, traced, and its hidden values by name."""
 
-    def __init__(self, apply: Callable, images):
-        self._apply, self._images = apply, images
-        self.jaxpr, self.consts, self._program = self._trace(images.shape)
+    def __init__(self, apply: Callable, images, channels: Channels):
+        self._apply, self._channels = apply, channels
+        images = jaxprs.abstract(images)
+        self.jaxpr, self.consts, self._program = self._trace(images)
         found = hidden_values.hidden_values(self._program)
         self.values = {value.name: value for value in found}
-        self._axes = self._find_axes()
+        count, *rest = images.shape
+        try:
+            *_, larger = self._trace(images.update(shape=(count + 1, *rest)))
+        except Exception:
+            # The function is of one batch size, and fails in any way of its own.
+            larger = None
+        self._images_axes = map_axes.images_axes(self._program, larger)
+        self._channel_axes = map_axes.channel_axes(self._program)
 
-    def _trace(self, shape):
+    def _trace(self, images):
         def fresh(images):
             # JAX remembers what it has traced by the function: this one is always new.
             return self._apply(images)
 
-        traced = jax.make_jaxpr(fresh)(jax.ShapeDtypeStruct(shape, self._images.dtype))
+        traced = jax.make_jaxpr(fresh)(images)
         program = flat_program.flatten(
             traced.jaxpr,
             traced.consts,
@@ -166,33 +181,22 @@ class _Traced:
         )
         return traced.jaxpr, traced.consts, program
 
-    def _find_axes(self) -> dict:
-        """The images' axis of every variable that has one."""
-        count, *rest = self._images.shape
-        results = [v for e in self._program.equations for v in e.outvars]
-        try:
-            *_, larger = self._trace((count + 1, *rest))
-        except Exception:
-            # A function of one batch size: the first axis that is as long.
-            larger = None
-        others = [v for e in larger.equations for v in e.outvars] if larger else []
-        if len(others) != len(results):
-            shapes = [(v, v.aval.shape) for v in results]
-            return {v: shape.index(count) for v, shape in shapes if count in shape}
-        axes = {}
-        for one, other in zip(results, others, strict=True):
-            pairs = list(zip(one.aval.shape, other.aval.shape, strict=True))
-            if [pair for pair in pairs if len(set(pair)) > 1] == [(count, count + 1)]:
-                axes[one] = pairs.index((count, count + 1))
-        return axes
-
     def view(self, value: hidden_values.HiddenValue) -> _View | None:
         """A value as a map or a vector, if it is one."""
         for variable in value.variables:
-            if len(variable.aval.shape) in (2, 4) and variable in self._axes:
+            rank = len(variable.aval.shape)
+            if rank in (2, 4) and variable in self._images_axes:
                 outermost = self._program.outermost.get(variable, variable)
-                return _View(outermost, self._axes[variable])
+                return _View(outermost, self._arranged_axes(variable, rank))
         return None
+
+    def _arranged_axes(self, variable, rank: int) -> tuple[int, ...]:
+        images = self._images_axes[variable]
+        others = [axis for axis in range(rank) if axis != images]
+        channel = self._channel_axes.get(variable, images)
+        if channel == images or rank == 2:
+            channel = others[0 if self._channels == "first" else -1]
+        return images, *(axis for axis in others if axis != channel), channel
 
     def named(self, name: str) -> _View:
         """The value of that name."""
@@ -211,21 +215,6 @@ class _Traced:
                 "ask for a map [N, h, w, c] or a vector [N, d]"
             )
         return view
-
-
-def _arranged(value, axis: int, channels: Channels):
-    """The images' axis first, a map's channels last."""
-    value = jnp.moveaxis(value, axis, 0)
-    is_turned = channels == "first" and value.ndim == 4
-    return jnp.moveaxis(value, 1, 3) if is_turned else value
-
-
-def _arranged_shape(view: _View, channels: Channels) -> tuple[int, ...]:
-    shape = list(view.variable.aval.shape)
-    shape.insert(0, shape.pop(view.axis))
-    if channels == "first" and len(shape) == 4:
-        shape.append(shape.pop(1))
-    return tuple(shape)
 
 
 def _check_channels(channels) -> None:

@@ -8,9 +8,8 @@ import collections
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax.extend.core import Literal
 
-from zf_jax.transforms import operations
+from zf_jax.transforms import dataflow, operations
 from zf_jax.transforms.flat_program import FlatProgram, Variable
 
 _AFFINE = frozenset({"add", "sub", "mul", "div"})
@@ -39,7 +38,7 @@ def hidden_values(program: FlatProgram) -> list[HiddenValue]:
     Returns:
       In the order of computation. The images themselves are not among them.
     """
-    flow = _Dataflow(program)
+    flow = dataflow.Dataflow(program)
     found = _operations(flow)
     names = _Names(flow)
     values = [
@@ -57,76 +56,7 @@ def hidden_values(program: FlatProgram) -> list[HiddenValue]:
     return values
 
 
-class _Dataflow:
-    """The equations that depend on the images, and who reads their results.
-
-    Attributes:
-      equations: those whose result is not just their operand, written otherwise.
-      roots: of every variable that depends on the images, the one it is a copy of.
-      copies: of a root, in order.
-      producers: of a root, the index of the equation that gives it.
-      readers: of a root, the indices of the equations that read it or a copy.
-      pinned: roots that are results of the program, or tagged.
-      tags: (name, variable) of every `checkpoint_name`.
-      scales: variables that depend on weights alone, by way of a square root.
-    """
-
-    def __init__(self, program: FlatProgram):
-        (images,) = program.inputs
-        self.equations, self.tags, self.scales = [], [], set()
-        self.roots, self.producers = {images: images}, {images: -1}
-        self.copies = collections.defaultdict(list)
-        self.readers = collections.defaultdict(set)
-        self.pinned = set()
-        for equation in program.equations:
-            self._add(equation)
-        for atom in program.results:
-            if self.root(atom) is not None:
-                self.pinned.add(self.root(atom))
-
-    def root(self, atom):
-        """The root of a variable; None for what does not depend on the images."""
-        return None if isinstance(atom, Literal) else self.roots.get(atom)
-
-    def operands(self, equation) -> list:
-        """The roots of the operands that depend on the images."""
-        found = [self.root(atom) for atom in equation.invars]
-        return [root for root in found if root is not None]
-
-    def _add(self, equation) -> None:
-        operands = self.operands(equation)
-        if not operands:
-            if equation.primitive.name in ("sqrt", "rsqrt") or self.scaled(equation):
-                self.scales.update(equation.outvars)
-        elif operations.is_identity(equation):
-            (root,), (result,) = operands, equation.outvars
-            self.roots[result] = root
-            self.copies[root].append(result)
-            if equation.primitive.name == "name":
-                self.tags.append((equation.params["name"], result))
-                self.pinned.add(root)
-        else:
-            for root in operands:
-                self.readers[root].add(len(self.equations))
-            self.roots.update((result, result) for result in equation.outvars)
-            self.producers.update(dict.fromkeys(equation.outvars, len(self.equations)))
-            self.equations.append(equation)
-
-    def scaled(self, equation) -> bool:
-        """Whether an operand is in `scales`."""
-        atoms = (a for a in equation.invars if not isinstance(a, Literal))
-        return not self.scales.isdisjoint(atoms)
-
-    def producer(self, root):
-        """The equation that gives a root."""
-        return self.equations[self.producers[root]]
-
-    def is_read_by(self, root, index: int) -> bool:
-        """Whether one equation alone reads a root, and the program does not give it."""
-        return root not in self.pinned and self.readers[root] == {index}
-
-
-def _operations(flow: _Dataflow) -> dict:
+def _operations(flow: dataflow.Dataflow) -> dict:
     """Operation by root, without those roots that are parts of a longer operation."""
     found, kinds = {}, {}
     for index, equation in enumerate(flow.equations):
@@ -155,7 +85,7 @@ class _Kind(NamedTuple):
     normalised: bool = False
 
 
-def _joined(flow: _Dataflow, index: int, kinds: dict) -> tuple[list, _Kind]:
+def _joined(flow: dataflow.Dataflow, index: int, kinds: dict) -> tuple[list, _Kind]:
     """The earlier roots that an equation completes to one operation, and its kind."""
     equation = flow.equations[index]
     from_images = [flow.root(atom) is not None for atom in equation.invars]
@@ -172,7 +102,7 @@ def _joined(flow: _Dataflow, index: int, kinds: dict) -> tuple[list, _Kind]:
     plain = plain._replace(affine=True, normalised=flow.scaled(equation))
     if before not in kinds or not flow.is_read_by(before, index):
         return [], plain
-    if _stack(flow.producer(before)) != _stack(equation):
+    if dataflow.scopes(flow.producer(before)) != dataflow.scopes(equation):
         return [], plain
     kind = _extended(kinds[before], plain, primitive)
     return ([before], kind) if kind else ([], plain)
@@ -199,7 +129,7 @@ def _part_name(equation) -> str:
     return operations.function_name(equation) or equation.primitive.name
 
 
-def _composite(flow: _Dataflow, index: int) -> tuple[list, str | None]:
+def _composite(flow: dataflow.Dataflow, index: int) -> tuple[list, str | None]:
     """The roots between an equation and the value that it computes a function of.
 
     Returns:
@@ -226,25 +156,13 @@ def _composite(flow: _Dataflow, index: int) -> tuple[list, str | None]:
     return [], None
 
 
-def _stack(equation) -> list[str]:
-    """The scopes around an equation: modules' names, without JAX's transforms."""
-    scopes = []
-    for entry in equation.source_info.name_stack.stack:
-        if type(entry).__name__ != "Scope":
-            continue
-        # Flax linen adds "Net.features" for a method that Net calls of itself.
-        if not scopes or not entry.name.startswith(f"{scopes[-1]}."):
-            scopes.append(entry.name)
-    return scopes
-
-
 class _Names:
     """Names that are each given once."""
 
-    def __init__(self, flow: _Dataflow):
+    def __init__(self, flow: dataflow.Dataflow):
         self._flow, self._taken = flow, set()
         self._counts = collections.Counter()
-        stacks = {tuple(_stack(e)) for e in flow.equations} - {()}
+        stacks = {tuple(dataflow.scopes(e)) for e in flow.equations} - {()}
         # The module around all others says nothing.
         outermost = {stack[0] for stack in stacks}
         self._dropped = int(len(outermost) == 1 and len(stacks) > 1)
@@ -255,7 +173,7 @@ class _Names:
 
     def of_operation(self, root, operation: str) -> str:
         """The name of any other value."""
-        stack = _stack(self._flow.producer(root))[self._dropped :]
+        stack = dataflow.scopes(self._flow.producer(root))[self._dropped :]
         return self._numbered("/".join([*stack, operation]))
 
     def _numbered(self, base: str) -> str:
