@@ -68,9 +68,8 @@ def apply(params: dict, images: jax.Array) -> jax.Array:
     for index, stride in enumerate(STRIDES):
         x = block(params[f"block{index}"], x, f"block{index}", stride=stride)
     x = _rectified(params["head"], x, "head").mean(axis=(1, 2))
-    return x @ params["classifier"]["kernel"] + params["classifier"]["bias"].reshape(
-        1, -1
-    )
+    kernel, bias = (params["classifier"][part] for part in ("kernel", "bias"))
+    return checkpoint_name(x @ kernel + bias.reshape(1, -1), "classifier")
 
 
 def block(params: dict, x: jax.Array, name: str, *, stride: int) -> jax.Array:

@@ -4,6 +4,7 @@ Reference: references/efficientnet_lite.npz, made by make_efficientnet_lite.py b
 with torch 2.13.0 and efficientnet-lite-pytorch 0.1.0.
 """
 
+import functools
 import pathlib
 import sys
 
@@ -15,6 +16,7 @@ import skimage.data
 from launch import efficientnet_lite
 from zf_jax import model
 from zf_jax.errors import BadInput
+from zf_jax.transforms import capture, rectify
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "references" / "efficientnet_lite.npz"
 MAKE = f"{efficientnet_lite.__file__}:make"
@@ -84,6 +86,27 @@ def test_logits_of_images_of_any_size():
     params = efficientnet_lite.parameters(random_tensors())
     images = jax.ShapeDtypeStruct((2, 61, 47, 3), np.float32)
     assert jax.eval_shape(efficientnet_lite.apply, params, images).shape == (2, 5)
+
+
+def test_blocks_are_named_and_rectified():
+    net = functools.partial(
+        efficientnet_lite.apply, efficientnet_lite.parameters(random_tensors())
+    )
+    images = jax.ShapeDtypeStruct((1, 32, 48, 3), np.float32)
+    shapes = {layer.name: layer.shape for layer in capture.layers(net, images)}
+    assert {
+        "stem": (1, 16, 24, 8),
+        "block0": (1, 16, 24, 8),
+        "block1/expand": (1, 16, 24, 8),
+        "block1/depthwise": (1, 8, 12, 8),
+        "block7": (1, 2, 3, 8),
+        "head": (1, 1, 2, 8),
+        "classifier": (1, 5),
+    }.items() <= shapes.items()
+    # A stem, a head, and two in each block but the first, which has one.
+    rectified = rectify.rectify(net, "guided")
+    jax.eval_shape(rectified, images)
+    assert rectified.rectifiers == 1 + 1 + 20 * 2 + 1
 
 
 def test_says_what_is_missing(tmp_path, monkeypatch):

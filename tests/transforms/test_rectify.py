@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh, PartitionSpec
 
 from zf_jax.errors import BadInput
@@ -90,6 +91,7 @@ def test_rule_gradient_is_the_gradient(name):
         lambda x: jnp.clip(x, 0, 6),
         lambda x: jnp.maximum(jnp.minimum(x, 6), 0),
         lambda x: lax.clamp(0.0, x, 6.0),
+        lambda x: jnp.minimum(checkpoint_name(jax.nn.relu(x), "maps"), 6),
     ],
 )
 def test_of_a_clip_the_lower_bound_is_the_rectifier(clip):

@@ -261,12 +261,20 @@ class _Search:
         if value is not None and (abs(value) < _GUARD or math.isinf(value)):
             return equation.primitive.name == "max" or math.isinf(value)
         return equation.primitive.name == "min" and (
-            x in self.activations
+            self._untagged(x) in self.activations
             or any(
                 self._rectified(each) is not None
                 for each in self._users.get(equation.outvars[0], ())
             )
         )
+
+    def _untagged(self, variable):
+        """The variable that `checkpoint_name` gave a name to, if it did."""
+        made_by = self._producer.get(variable)
+        while made_by and made_by.primitive.name == "name":
+            (variable,) = made_by.invars
+            made_by = self._producer.get(variable)
+        return variable
 
     def _is_softmax(self, equation) -> bool:
         """Whether an `exp` is of the differences to the largest value."""

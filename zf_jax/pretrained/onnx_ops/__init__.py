@@ -9,7 +9,6 @@ from zf_jax.pretrained.onnx_ops import (
     normalisation,
     pooling,
     products,
-    quantisation,
     shapes,
 )
 from zf_jax.pretrained.onnx_ops.table import OPERATIONS, Node, Operation, operation
@@ -24,6 +23,5 @@ __all__ = [
     "operation",
     "pooling",
     "products",
-    "quantisation",
     "shapes",
 ]
