@@ -65,7 +65,9 @@ def main(config: EvolutionConfig) -> list[pathlib.Path]:
     data = dataset.open_images(config.data, newest)
     channels, arrays = _gather(config, newest, steps, layers, data, out)
     title = f"{newest.model.name}: strongest of {data.title}, projected ({newest.rule})"
-    stems = dict(zip(layers, output.distinct(layers, _FILES), strict=True))
+    stems = dict(
+        zip(layers, output.distinct(map(output.slug, layers), _FILES), strict=True)
+    )
     blocks, written, epochs = [], [], list(steps)
     for layer, stem in stems.items():
         if layer not in arrays:

@@ -14,7 +14,6 @@ channel no image of the split excites. LAYER-NET.png: projections of the second 
 
 import dataclasses
 import pathlib
-import re
 
 import numpy as np
 
@@ -66,7 +65,7 @@ def main(config: FiltersConfig) -> list[pathlib.Path]:
             channels = unit_choice.channels(
                 config.units, loaded, layer, best[layer].values[:, 0]
             )
-            path = out / f"{layer}-{_slug(name)}.png"
+            path = out / f"{output.slug(f'{layer}-{name}')}.png"
             written += _projections(
                 name, loaded, data[name], layer, best[layer], channels, path
             )
@@ -120,11 +119,6 @@ def _open(
     return data
 
 
-def _slug(name: str) -> str:
-    """A net's name as a part of a file's."""
-    return "-".join(re.findall(r"\w+", name))
-
-
 def _scan(
     name: str, loaded: LoadedModel, data, layers: list[str], out: pathlib.Path
 ) -> dict[str, TopK]:
@@ -135,7 +129,7 @@ def _scan(
         data,
         list(dict.fromkeys([first, *layers])),
         k=min(_K, len(data)),
-        path=out / f"pass-{_slug(name)}.npz",
+        path=out / f"pass-{output.slug(name)}.npz",
         desc=name,
     )
 

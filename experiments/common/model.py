@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
 from experiments.common import hidden_layers, onnx_model
 from experiments.common.hidden_layers import HiddenLayer
@@ -20,7 +21,10 @@ from zf_jax.layers import Dense, Pair
 from zf_jax.probes import model_functions, projection
 from zf_jax.spec import Spec
 from zf_jax.training import checkpoint
+from zf_jax.transforms import capture
 
+# What the logits are called beside hidden values.
+_LOGITS = "logits of the model"
 # Rows and columns of images for a model that takes any, where --size is not given.
 _ANY_SIZE = 224
 
@@ -152,16 +156,31 @@ class LoadedModel:
         classes = self.layers[layer].shape == (len(self.labels),)
         return self.labels if is_last and classes else ()
 
+    def maps(self, layers: Sequence[str]) -> Callable[[jax.Array], dict]:
+        """A function of prepared images to the layers' maps or units, by name."""
+        order = hidden_layers.channel_order(self.model)
+        return capture.maps(self.model.function, layers, channels=order)
+
     def with_maps(self, layers: Sequence[str]) -> Callable[[jax.Array], tuple]:
         """A function of prepared images to the logits and the layers' maps, by name.
 
-        Under `jit` and in `occlusion.sweep`, what is not used is not computed.
+        One forward pass gives both. Without classes, None stands for the logits.
         """
-        net, params = self.model.spec, self.model.params
+        if not self.labels:
+            maps = self.maps(layers)
+            return lambda images: (None, maps(images))
+        order = hidden_layers.channel_order(self.model)
+        hidden = [name for name in layers if not self.class_names(name)]
+
+        def tagged(images):
+            return checkpoint_name(self.model.logits(images), _LOGITS)
+
+        captured = capture.maps(tagged, [*hidden, _LOGITS], channels=order)
 
         def apply(images):
-            logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
-            return logits, {layer: trace.maps[layer] for layer in layers}
+            found = captured(images)
+            logits = found.pop(_LOGITS)
+            return logits, {name: found.get(name, logits) for name in layers}
 
         return apply
 

@@ -33,7 +33,12 @@ def folder(config: OutputConfig, run: pathlib.Path | None, name: str) -> pathlib
     return run / name
 
 
-def distinct(names: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+def slug(name: str) -> str:
+    """A name as a part of a file's: `block0/relu` is `block0-relu`."""
+    return "-".join(re.findall(r"[\w.]+", name))
+
+
+def distinct(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
     """The names, each with a number where the name is taken already.
 
     Capitals are taken for small letters, as some file systems do.

@@ -85,12 +85,12 @@ def scan(
 
 def _maps_fn(loaded: LoadedModel, layers: Sequence[str]):
     """Pixels, and their sizes where they were padded, to the layers' maps."""
-    apply = loaded.with_maps(layers)
+    apply = loaded.maps(layers)
 
     def maps_fn(pixels, sizes=None):
         prepared = loaded.model.prepare(pixels)
         if sizes is None:
-            return apply(prepared)[1]
+            return apply(prepared)
         net, params = loaded.model.spec, loaded.model.params
         maps = padded_images.maps(net, params, prepared, sizes)
         return {layer: maps[layer] for layer in layers}

@@ -20,8 +20,8 @@ class UnitConfig:
     layers: tuple[str, ...] = cli.field(
         ("all",),
         "layer1,layer2,... or all: every layer of a training run's net; of another "
-        "model what its author has tagged, else the rectified values, at most 16 of "
-        "them spread evenly",
+        "model what its author has tagged, else what its activation functions give, "
+        "at most 16 values spread evenly, the logits last",
     )
     maps: tuple[str, ...] = cli.field(
         ("12",),
@@ -50,6 +50,11 @@ def layers(
       BadInput: no layers, or an unknown layer or channel.
     """
     chosen = loaded.default_layers
+    if config.layers == ("all",) and len(chosen) < len(loaded.layers):
+        print(
+            f"--layers=all: {len(chosen)} of {len(loaded.layers)} hidden values of "
+            f"{loaded.model.name}: {', '.join(chosen)}"
+        )
     if not config.layers and unset:
         chosen = [unset]
     elif config.layers != ("all",):

@@ -81,7 +81,7 @@ def _units(
     config: UnitConfig, loaded: LoadedModel, layers: list[str], best: dict[str, TopK]
 ) -> dict[str, LayerUnits]:
     """The chosen channels of each layer, and what the layer's files are called."""
-    stems = output.distinct(layers, _FILES)
+    stems = output.distinct(map(output.slug, layers), _FILES)
     return {
         layer: LayerUnits(
             loaded,
@@ -135,7 +135,7 @@ def _remove_former(
     for each in units.values():
         # A layer of another name may be called as a page.
         others = (name for name in each.loaded.layers if name not in units)
-        kept = [out / f"{other}.png" for other in others]
+        kept = [out / f"{output.slug(other)}.png" for other in others]
         output.remove_former(out, each.stem, written + kept)
         if controls_too:
             output.remove_former(out, f"{each.stem}-controls", written)

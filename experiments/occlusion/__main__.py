@@ -158,10 +158,7 @@ def _model_functions(loaded: LoadedModel, layer: str) -> tuple[Callable, Callabl
             )
         return outputs
 
-    def maps_fn(images):
-        return apply(images)[1]
-
-    return outputs_fn, maps_fn
+    return outputs_fn, loaded.maps([layer])
 
 
 def _sweep(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from experiments.common import dataset, topk_pass
+from experiments.common import dataset, output, topk_pass
 from experiments.common.model import LoadedModel
 from zf_jax import cli, io
 from zf_jax.errors import BadInput
@@ -45,12 +45,12 @@ def compute(
     paths = {}
     for layer in layers:
         key = topk_pass.fingerprint(loaded, data.key, layer)
-        paths[layer] = folder / f"{layer}-{key[:_DIGITS]}.npy"
+        paths[layer] = folder / f"{output.slug(layer)}-{key[:_DIGITS]}.npy"
     kept = {layer: _read(paths[layer], sizes[layer]) for layer in layers}
     missing = [layer for layer in layers if kept[layer] is None]
     for layer in missing:
         # Of earlier weights or images.
-        for old in folder.glob(f"{layer}-{'[0-9a-f]' * _DIGITS}.npy"):
+        for old in folder.glob(f"{output.slug(layer)}-{'[0-9a-f]' * _DIGITS}.npy"):
             old.unlink()
     if missing:
         files = {layer: (paths[layer], sizes[layer]) for layer in missing}
