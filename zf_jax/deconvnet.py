@@ -14,17 +14,18 @@ R is the signal from the layer above and f the map of the forward pass. Biases t
 part in the backward pass: a zero seed gives exactly zero. The pixels are signed, so
 that negative ones are no error.
 
+`reconstruct` is the paper, written out for its nets. `project` is for any JAX function
+(`projections.py`); of a `Spec` it gives the same pixels.
+
 A GPU multiplies float32 in TF32 unless told otherwise, which changes one switch in a
 thousand. `jax.default_matmul_precision("float32")` keeps them (docs/benchmarks.md).
 """
 
 import functools
-import math
-from typing import Literal, get_args
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zf_jax import xla
 from zf_jax.convnet import Trace, ValidMask
@@ -32,72 +33,14 @@ from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
 from zf_jax.ops import conv, pooling
 from zf_jax.ops.lrn import normalise
+from zf_jax.projections import project
+from zf_jax.seeds import isolate
 from zf_jax.spec import Spec
+from zf_jax.transforms.gates import RULES, Rule
 
-Rule = Literal["deconvnet", "guided", "gradient"]
-RULES: tuple[Rule, ...] = get_args(Rule)
+__all__ = ["RULES", "LrnRule", "Rule", "isolate", "project", "reconstruct"]
+
 LrnRule = Literal["identity", "gradient"]
-
-
-def isolate(
-    maps: jax.Array,
-    *,
-    channel: jax.Array | int,
-    position: jax.Array | tuple[int, int] | None = None,
-) -> jax.Array:
-    """The seed of a projection: one activation of each image, all others zero.
-
-    Args:
-      maps: [N, H, W, C], or [N, D] of a dense layer: `trace.maps[layer]`.
-      channel: the channel (of a dense layer: the unit) in each image, [N] int, or one
-        for all.
-      position: (row, column) in the map, [N, 2] int, or one pair for all; by default
-        the map's maximum, the first in row order. Dense layers have none.
-
-    Returns:
-      An array of the maps' shape and dtype, which holds the activation's own value.
-
-    Raises:
-      BadInput: a channel or position has another shape, or lies outside of the maps
-        (only checked where it is not traced).
-    """
-    count, *size, channels = maps.shape
-    channel = _each("channel", channel, count, (channels,))[:, 0]
-    if position is not None:
-        if not size:
-            raise BadInput("position: a dense layer has none, give the channel alone")
-        position = _each("position", position, count, tuple(size))
-    return _isolate(maps, channel, position)
-
-
-@xla.jit
-def _isolate(maps: jax.Array, channel: jax.Array, position: jax.Array | None):
-    count, *size, _ = maps.shape
-    images = jnp.arange(count)
-    if not size:
-        at = images, channel
-    elif position is None:
-        chosen = maps[images, :, :, channel].reshape(count, math.prod(size))
-        at = images, *jnp.unravel_index(chosen.argmax(axis=1), size), channel
-    else:
-        at = images, *position.T, channel
-    return jnp.zeros_like(maps).at[at].set(maps[at])
-
-
-def _each(name: str, index, count: int, sizes: tuple[int, ...]) -> jax.Array:
-    """Checks an index, given for each image or once for all: [count, len(sizes)]."""
-    index = index if isinstance(index, jax.core.Tracer) else np.asarray(index)
-    one = () if name == "channel" else (len(sizes),)
-    if index.shape not in (one, (count, *one)):
-        raise BadInput(f"{name} of shape {index.shape}: give {one} or {(count, *one)}")
-    index = index.reshape(-1, len(sizes))
-    for axis, size in enumerate(sizes):
-        # A traced index has no value that could be checked.
-        if isinstance(index, np.ndarray):
-            wrong = index[(index[:, axis] < 0) | (index[:, axis] >= size), axis]
-            if len(wrong):
-                raise BadInput(f"{name} {wrong[0]}: the maps have 0 to {size - 1}")
-    return jnp.broadcast_to(jnp.asarray(index), (count, len(sizes)))
 
 
 @functools.partial(xla.jit, static_argnames=("net", "layer", "rule", "lrn"))
