@@ -59,7 +59,7 @@ class EvolutionConfig(RuleConfig):
 def main(config: EvolutionConfig) -> list[pathlib.Path]:
     """Projects checkpoint by checkpoint, then draws layer by layer."""
     steps = choose_epochs(config.epochs, config.workdir)
-    newest = model.from_run(config.workdir, steps[max(steps)], rule=config.rule)
+    newest = _of_step(config, steps[max(steps)])
     layers = unit_choice.layers(config.units, newest)
     out = output.folder(config.output, newest.run, "evolution")
     data = dataset.open_images(config.data, newest)
@@ -115,6 +115,12 @@ def choose_epochs(wanted: tuple[str, ...], workdir: pathlib.Path) -> dict[int, i
     return {epoch: kept[epoch] for epoch in sorted(chosen)}
 
 
+def _of_step(config: EvolutionConfig, step: int) -> LoadedModel:
+    """The net after a step of the run."""
+    loaded = model.from_run(config.workdir, step)
+    return dataclasses.replace(loaded, rule=config.rule, nonlinear=config.nonlinear)
+
+
 def _gather(
     config: EvolutionConfig,
     newest: LoadedModel,
@@ -131,7 +137,7 @@ def _gather(
     for epoch, step in reversed(steps.items()):
         loaded = newest
         if last is not None:
-            loaded = model.from_run(config.workdir, step, rule=config.rule)
+            loaded = _of_step(config, step)
         best = topk_pass.scan(
             loaded,
             data,

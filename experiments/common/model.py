@@ -39,6 +39,13 @@ class RuleConfig:
         "backpropagation's",
         choices=deconvnet.RULES,
     )
+    nonlinear: str | None = cli.field(
+        None,
+        "for nonlinearities other than ReLU (SiLU, GELU, leaky ReLU, ...) in the "
+        "backward pass: their own gradient, or by the sign of the signal what the rule "
+        "does; refused if unset, but by the rule gradient",
+        choices=("gradient", "sign"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +91,7 @@ class LoadedModel:
       data_dir: where that is kept; None for TFDS' own folder.
       run: the workdir of its training; None for a file.
       rule: for the ReLU in the backward pass.
+      nonlinear: for other nonlinearities, as `rectify.rectify` takes it.
       upto: the last layer that is looked at, where the model was cut; None for all.
     """
 
@@ -94,6 +102,7 @@ class LoadedModel:
     data_dir: str | None = None
     run: pathlib.Path | None = None
     rule: deconvnet.Rule = "deconvnet"
+    nonlinear: str | None = None
     upto: str | None = None
 
     @property
@@ -110,6 +119,12 @@ class LoadedModel:
     def input(self) -> models.Input:
         """What the model takes."""
         return self.model.input
+
+    @functools.cached_property
+    def apply_logits(self) -> Callable[[object, jax.Array], jax.Array]:
+        """(params, images) -> logits, always the same function."""
+        model = self.model
+        return lambda params, images: model.select_logits(model.apply(params, images))
 
     def spec_for(self, purpose: str) -> Spec:
         """The layers of the net, for what needs more than a function.
@@ -250,13 +265,15 @@ def load(config: ModelConfig) -> LoadedModel:
         if not config.onnx and getattr(config, flag):
             knows = "a training run" if config.checkpoint else "a Model"
             raise BadInput(f"--{flag}: leave it out; {knows} knows its own")
-    how = {"size": config.size, "labels": config.labels, "rule": config.rule}
+    how = {"upto": config.upto, "size": config.size, "labels": config.labels}
     if config.checkpoint:
-        return from_run(config.checkpoint, config.step, upto=config.upto, **how)
-    if config.onnx:
+        loaded = from_run(config.checkpoint, config.step, **how)
+    elif config.onnx:
         found = onnx_model.load(config, upto=config.upto, size=config.size)
-        return _show(found, upto=config.upto, **how)
-    return _show(_of_file(config.model), upto=config.upto, **how)
+        loaded = _show(found, **how)
+    else:
+        loaded = _show(_of_file(config.model), **how)
+    return dataclasses.replace(loaded, rule=config.rule, nonlinear=config.nonlinear)
 
 
 def from_run(
@@ -266,7 +283,6 @@ def from_run(
     upto: str | None = None,
     size: int | None = None,
     labels: pathlib.Path | None = None,
-    rule: deconvnet.Rule = "deconvnet",
 ) -> LoadedModel:
     """The net of a training run.
 
@@ -276,7 +292,6 @@ def from_run(
       upto: last layer to keep; all by default.
       size: smaller side that images are resized to, pixels; the run's by default.
       labels: file of the classes' names; the run's by default.
-      rule: for the ReLU in the backward pass.
 
     Raises:
       BadInput: no such checkpoint or layer, a size smaller than the net's input, or
@@ -291,7 +306,6 @@ def from_run(
         upto=upto,
         size=size or metadata.resize,
         labels=labels,
-        rule=rule,
     )
     return dataclasses.replace(
         loaded,
@@ -316,7 +330,7 @@ def _of_file(given: str) -> models.Model:
 
 
 def _show(
-    found: models.Model, *, upto: str | None, size: int | None, labels, rule
+    found: models.Model, *, upto: str | None, size: int | None, labels
 ) -> LoadedModel:
     """The model with its classes' names, and the size of images that is asked for."""
     own = found.input.size
@@ -338,7 +352,6 @@ def _show(
         dataclasses.replace(found, labels=names),
         resize,
         crop_size,
-        rule=rule,
         upto=upto,
     )
     if upto:

@@ -54,10 +54,14 @@ def compute(
     """
     occluder = {"side": side, "stride": stride}
     found = {"occlusion": saliency.occluded(model_fn, pixels, labels, **occluder)}
-    net = loaded.spec_for("projections")
     for rule in deconvnet.RULES:
         found[rule] = saliency.projected(
-            net, loaded.model.params, pixels, labels, rule=rule
+            loaded.apply_logits,
+            loaded.model.params,
+            pixels,
+            labels,
+            rule=rule,
+            nonlinear=loaded.nonlinear,
         )
     size = len(pixels), pixels.shape[1:3]
     found |= {"centre": saliency.centre(*size), "random": saliency.noise(*size, rng)}

@@ -8,45 +8,56 @@ largest. `centre` and `noise` are baselines that do not look at the image, for
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zf_jax import convnet, deconvnet, xla
+from zf_jax import deconvnet, xla
 from zf_jax.layers import Pair
 from zf_jax.probes import model_functions, occlusion
-from zf_jax.spec import Spec
+from zf_jax.transforms import rectify
 
 
-@functools.partial(xla.jit, static_argnames=("net", "rule"))
+@functools.partial(xla.jit, static_argnames=("apply", "rule", "nonlinear"))
 def projected(
-    net: Spec,
-    params: dict,
+    apply: Callable[[Any, jax.Array], jax.Array],
+    params: Any,
     images: jax.Array,
     labels: jax.Array,
     *,
     rule: deconvnet.Rule,
+    nonlinear: rectify.Nonlinear | None = None,
 ) -> jax.Array:
     """The projection of each image's class logit: the largest magnitude of a channel.
 
     With rule "gradient" it is the saliency map of Simonyan et al. 2013.
 
     Args:
-      net: the net.
-      params: its parameters.
-      images: [N, H, W, C] float, as `convnet.prepare` gives them.
+      apply: (params, images) -> logits [N, L]. Calls with the same function compile
+        once.
+      params: a pytree of arrays.
+      images: [N, H, W, C] float, as `apply` takes them.
       labels: [N] int, one class an image.
-      rule: what the ReLU does in the backward pass.
+      rule: what a rectifier does in the backward pass.
+      nonlinear: what other nonlinearities do, as `rectify.rectify` takes it.
 
     Returns:
       [N, H, W] float32, 0 or above.
+
+    Raises:
+      BadInput: as `rectify.rectify` does.
     """
-    logits, trace = convnet.ConvNet(net).apply({"params": params}, images)
+    function = rectify.rectify(
+        functools.partial(apply, params),
+        rule,
+        nonlinear=nonlinear,
+        may_have_none=rule == "gradient",
+    )
+    logits, backward = jax.vjp(function, images)
     # The seed is 1, not the logit: a logit below zero would turn the signs.
-    seed = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
-    layer = net.layers[-1].name
-    pixels = deconvnet.reconstruct(net, params, seed, trace, layer=layer, rule=rule)
+    (pixels,) = backward(jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype))
     return jnp.abs(pixels).max(axis=-1)
 
 
