@@ -8,6 +8,8 @@
     python -m benchmarks --bench=occlusion --net=resnet50 --stride=16
     python -m benchmarks --bench=projection --spec=zfnet --images=2000
     python -m benchmarks --bench=projection --spec=vgg16 --images=64 --channels=8
+    python -m benchmarks --bench=projection --net=resnet50 --images=64 --channels=32
+    python -m benchmarks --bench=transforms --net=resnet50 --batch_size=8
     python -m benchmarks --bench=filters
     python -m benchmarks --bench=precision --spec=zfnet
 
@@ -33,6 +35,7 @@ from benchmarks import (
     projection,
     timing,
     training,
+    transforms,
 )
 from zf_jax import cli, io
 
@@ -43,6 +46,7 @@ _BENCHES = {
     "projection": lambda config: projection.bench(config.gallery),
     "filters": lambda config: filters.bench(config.common),
     "precision": lambda config: precision.bench(config.common),
+    "transforms": lambda config: transforms.bench(config.common),
 }
 
 

@@ -1,5 +1,6 @@
 """The nets that are measured, with random weights."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,8 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import resnet, timing
-from zf_jax import convnet, spec, xla
+from zf_jax import convnet, geometry, spec, xla
+from zf_jax.errors import BadInput
 from zf_jax.layers import Conv, Dense, Flatten, Layer, Pair
+from zf_jax.probes import projection
+from zf_jax.transforms import capture
 
 
 class Classifier(NamedTuple):
@@ -43,6 +47,85 @@ def classifier(config: timing.CommonConfig) -> Classifier:
         return reference.make(net).eval()
 
     return Classifier(net.name, net.input.size, logits, make_reference)
+
+
+class Trunk(NamedTuple):
+    """A net as far as its units have positions, and its reference.
+
+    Attributes:
+      name: for people.
+      size: of an image, rows and columns.
+      maps: a function of images [N, H, W, 3] to the maps of each layer.
+      channels: how many each layer has, the lowest layer first.
+      projector: images, their top k and the channels of each layer to a Projector.
+      reference: makes the net in PyTorch, and the rectifier of each layer in it.
+    """
+
+    name: str
+    size: Pair
+    maps: Callable[[jax.Array], dict[str, jax.Array]]
+    channels: dict[str, int]
+    projector: Callable[..., projection.Projector]
+    reference: Callable[[], tuple[Any, dict[str, Any]]]
+
+
+def trunk(config: timing.CommonConfig) -> Trunk:
+    """The filters of --spec, or of --net all but its head.
+
+    Raises:
+      BadInput: a net whose rectifiers the deconvnet has no rule for.
+    """
+    if config.net:
+        return _residual_trunk(config.net)
+    net = to_last_filter(spec.by_name(config.spec))
+    model, params = initialise(net)
+
+    def read_maps(images):
+        return model.apply({"params": params}, images)[1].maps
+
+    def make_reference():
+        from benchmarks import reference
+
+        built = reference.make(net).eval()
+        reference.load(built, net, params)
+        relus = reference.relus(built)
+        return built, dict(
+            zip((layer.name for layer in net.layers), relus, strict=True)
+        )
+
+    shapes = geometry.shapes(net)
+    return Trunk(
+        net.name,
+        net.input.size,
+        read_maps,
+        {layer.name: shapes[layer.name].maps[-1] for layer in net.layers},
+        functools.partial(projection.Projector, net, params),
+        make_reference,
+    )
+
+
+def _residual_trunk(name: str) -> Trunk:
+    if name != "resnet50":
+        raise BadInput(f"--net={name}: give resnet50, whose rectifiers are ReLUs")
+    model, variables = resnet.initialise(name)
+
+    def apply(images):
+        return model.apply(variables, images)
+
+    def make_reference():
+        from benchmarks import reference_resnet
+
+        built = reference_resnet.make(name, variables)
+        return built, reference_resnet.relus(built)
+
+    return Trunk(
+        name,
+        resnet.SIZE,
+        capture.maps(apply, list(resnet.TAGS)),
+        resnet.TAGS,
+        functools.partial(projection.Projector, apply),
+        make_reference,
+    )
 
 
 def _residual(name: str) -> Classifier:

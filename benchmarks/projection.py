@@ -1,11 +1,13 @@
 """The gallery: a pass over images, then nine projections a channel; ours and Captum's.
 
 Ours does all of it, the highest layer first. Captum projects a sample of each layer's
-units one by one, and what it took is scaled to all of them; its pass is PyTorch's
-forward pass and top-k over a sample of the images. What is scaled is to be what one of
-thousands takes: the first ones after ours, which take up to twice as long, go untimed.
+units, as many together as it is fastest with, and what it took is scaled to all of
+them; its pass is PyTorch's forward pass and top-k over a sample of the images. What is
+scaled is to be what one of thousands takes: the first ones after ours, which take up to
+twice as long, go untimed.
 """
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -15,8 +17,8 @@ import jax
 import numpy as np
 
 from benchmarks import nets, noise, timing
-from zf_jax import cli, spec
-from zf_jax.probes import projection, topk
+from zf_jax import cli
+from zf_jax.probes import topk
 
 _K = 9
 _OURS, _CAPTUM = "zf_jax", "Captum"
@@ -34,6 +36,9 @@ class ProjectionConfig:
         None, "channels projected of each layer, evenly spread; all if unset", minimum=1
     )
     sample: int = cli.field(32, "units of a layer that Captum projects", minimum=1)
+    captum_batches: tuple[int, ...] = cli.field(
+        (1, 4, 16), "units together in Captum, of which the best is taken", minimum=1
+    )
 
 
 class _Gallery:
@@ -41,21 +46,17 @@ class _Gallery:
 
     def __init__(self, config: ProjectionConfig):
         self.config = config
-        self.net = nets.to_last_filter(spec.by_name(config.common.spec))
-        self._model, self.params = nets.initialise(self.net)
-        self.images = noise.Images(config.images, self.net.input.size)
+        self.trunk = nets.trunk(config.common)
+        self.images = noise.Images(config.images, self.trunk.size)
         self.best = self.run_pass()
         self.channels = {
-            layer.name: _spread(len(self.best[layer.name].values), config.channels)
-            for layer in self.net.layers
+            layer: _spread(count, config.channels)
+            for layer, count in self.trunk.channels.items()
         }
 
     def run_pass(self) -> dict[str, topk.TopK]:
-        def read_maps(pixels):
-            return self._model.apply({"params": self.params}, pixels)[1].maps
-
         batches = self.images.batches(self.config.common.batch_size)
-        return jax.device_get(topk.scan(read_maps, batches, k=_K))
+        return jax.device_get(topk.scan(self.trunk.maps, batches, k=_K))
 
     def units(self, layer: str) -> int:
         """How many are projected of a layer."""
@@ -86,9 +87,7 @@ def _ours(gallery: _Gallery) -> dict[str, float]:
     """Seconds of the pass and of each layer."""
     seconds = {"pass": timing.once(gallery.run_pass)}
     began = time.perf_counter()
-    projector = projection.Projector(
-        gallery.net, gallery.params, gallery.images, gallery.best, gallery.channels
-    )
+    projector = gallery.trunk.projector(gallery.images, gallery.best, gallery.channels)
     # What is computed of images for all layers counts for the highest.
     for layer, channels in reversed(gallery.channels.items()):
         projector.project(layer, channels)
@@ -102,49 +101,62 @@ def _captum(gallery: _Gallery) -> Callable[[], dict[str, float]]:
     torch = timing.import_torch(gallery.config.common)
     from captum import attr
 
-    from benchmarks import reference
-
-    model = reference.make(gallery.net).eval()
-    reference.load(model, gallery.net, gallery.params)
-    relus = [module for module in model if isinstance(module, torch.nn.ReLU)]
-    relus = dict(zip(gallery.channels, relus, strict=True))
+    model, relus = gallery.trunk.reference()
     batch_size = gallery.config.common.batch_size
 
-    def tensor(index):
-        return torch.tensor(gallery.images[index].transpose(2, 0, 1)[None])
+    def tensor(indices):
+        images = np.stack([gallery.images[index] for index in indices])
+        return torch.tensor(images.transpose(0, 3, 1, 2))
 
-    def project(layer, units):
+    def project(layer, units, together):
         method = attr.NeuronDeconvolution(model, relus[layer])
         _, indices, positions = gallery.best[layer]
-        for channel, rank in units:
-            image = tensor(indices[channel, rank]).requires_grad_()
-            neuron = channel, *positions[channel, rank].tolist()
-            method.attribute(image, neuron).detach().cpu()
+        for first in range(0, len(units), together):
+            channels, ranks = units[first : first + together].T
+            at = np.arange(len(ranks)), channels, *positions[channels, ranks].T
+            images = tensor(indices[channels, ranks]).requires_grad_()
+            method.attribute(images, lambda maps, at=at: maps[at]).detach().cpu()
+
+    @functools.cache
+    def best_batch(layer) -> int:
+        units, taken = _sample(gallery, layer), {}
+        # The first ones of all may take ten times as long.
+        project(layer, units, gallery.config.captum_batches[0])
+        for together in gallery.config.captum_batches:
+            seconds = timing.once(functools.partial(project, layer, units, together))
+            taken[together] = seconds / len(units)
+        found = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in taken.items())
+        best = min(taken, key=taken.get)
+        print(f"Captum's {layer} by units together ({found} a unit): {best} is best")
+        return best
 
     def run() -> dict[str, float]:
-        batch = torch.cat([tensor(index) for index in range(batch_size)])
-        run_pass = functools.partial(_torch_pass, torch, model, batch)
+        batch = tensor(range(batch_size))
+        run_pass = functools.partial(_torch_pass, torch, model, relus, batch)
         run_pass()
         scale = len(gallery.images) / batch_size
         seconds = {"pass": timing.once(run_pass) * scale}
         for layer in relus:
-            units = _sample(gallery, layer)
-            project(layer, units[:_UNTIMED])
-            taken = timing.once(functools.partial(project, layer, units))
+            units, together = _sample(gallery, layer), best_batch(layer)
+            project(layer, units[:_UNTIMED], together)
+            taken = timing.once(functools.partial(project, layer, units, together))
             seconds[layer] = taken * gallery.units(layer) / len(units)
         return seconds
 
     return run
 
 
-def _torch_pass(torch, model, batch) -> None:
-    """The forward pass of a batch, and the top-k of every ReLU's channels."""
-    with torch.no_grad():
-        for module in model:
-            batch = module(batch)
-            if isinstance(module, torch.nn.ReLU):
-                k = min(_K, len(batch))
-                torch.topk(batch.amax((2, 3)), k, dim=0).values.cpu()
+def _torch_pass(torch, model, relus, batch) -> None:
+    """The forward pass of a batch, and the top-k of every layer's channels."""
+
+    def keep(_, __, maps) -> None:
+        k = min(_K, len(maps))
+        torch.topk(maps.amax((2, 3)), k, dim=0).values.cpu()
+
+    with torch.no_grad(), contextlib.ExitStack() as hooks:
+        for relu in relus.values():
+            hooks.callback(relu.register_forward_hook(keep).remove)
+        model(batch)
 
 
 def _sample(gallery: _Gallery, layer: str) -> np.ndarray:
@@ -165,7 +177,8 @@ def _print(gallery: _Gallery, measured: dict[str, timing.Measured]) -> None:
     total = np.sum(list(rows.values()), axis=0)
     rows |= {"projections": total - rows["pass"], "all": total}
     print(
-        f"{gallery.net.name}, {len(gallery.images)} images, {_K} projections a channel"
+        f"{gallery.trunk.name}, {len(gallery.images)} images, "
+        f"{_K} projections a channel"
     )
     print(f"{'':14} {'zf_jax':>10} {'Captum, scaled':>15} {'':10} {'one takes':>12}")
     for name, (ours, captum) in rows.items():

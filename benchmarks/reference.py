@@ -56,6 +56,11 @@ def _padding(op: Conv | Pool, value: float) -> list[nn.Module]:
     return [nn.ConstantPad2d(pad, value)] if any(pad) else []
 
 
+def relus(model: nn.Sequential) -> list[nn.Module]:
+    """The rectifiers of a net, the lowest first."""
+    return [module for module in model if isinstance(module, nn.ReLU)]
+
+
 def load(model: nn.Sequential, net: Spec, params: dict) -> None:
     """Gives the filters of `make(net)` the parameters of ours; not dense layers."""
     convs = [module for module in model if isinstance(module, nn.Conv2d)]

@@ -4,6 +4,10 @@
 # be multiplied by too little to be worth transforming.
 FEWEST_CHANNELS = 16
 
+# Entries of a filter above which a depthwise convolution is XLA's: each is a slice in
+# one loop, which takes longer to compile. With 7 x 7 it takes 0.35 s.
+MOST_SHIFTS = 49
+
 # Bytes of transformed tiles that are worked on at a time: what fits the cache.
 BLOCK_BYTES = 1 << 20
 

@@ -17,7 +17,7 @@ from jax import lax
 from zf_jax import parallel, xla
 from zf_jax.parallel import Devices
 from zf_jax.probes.occluder_grid import Grid
-from zf_jax.transforms import costs, jaxpr
+from zf_jax.transforms import costs, cpu_forms, jaxpr
 from zf_jax.transforms.incremental import Plan
 from zf_jax.transforms.jaxpr import TracedFunction
 
@@ -88,9 +88,10 @@ def run_planned(
     planned: Planned, weights, images, fill, grid: Grid, chunk, devices: Devices
 ):
     """`incremental` by a plan, as a function that JAX can trace."""
+    handle = cpu_forms.handle if devices[0].platform == "cpu" else None
 
     def sweep(image, fill):
-        clean = planned.traced.values(weights, image[None])
+        clean = planned.traced.values(weights, image[None], handle)
         leaves = _incremental(planned.plan, clean, fill, chunk, devices)
         results = planned.traced.results
         return leaves, [jaxpr.value_of(atom, clean)[0] for atom in results]
@@ -127,6 +128,7 @@ def run_full(apply, weights, images, fill, grid: Grid, chunk: int, devices: Devi
     `apply` is for `chunk` images; arguments and results are otherwise those of
     `incremental`.
     """
+    apply = cpu_forms.depthwise(apply, devices[0].platform)
     rows, columns = grid.covered(images.shape[1:3])
     bounds = np.stack([rows.low, rows.high, columns.low, columns.high], axis=1)
     # The first is the image itself.

@@ -19,6 +19,7 @@ from zf_jax import parallel, xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions
 from zf_jax.probes.topk_monoid import TopK, empty, merge, of_batch, step
+from zf_jax.transforms import cpu_forms
 
 __all__ = [
     "ScanState",
@@ -206,6 +207,7 @@ def _merge_batch(weights, best, *batch, apply, k: int, devices):
     A batch is what `apply` takes, [P, B, ...] each for P pieces of B images, and last
     the images' indices [P, B].
     """
+    apply = cpu_forms.depthwise(apply, devices[0].platform)
 
     def of_microbatch(best, microbatch):
         *arguments, indices = microbatch

@@ -187,11 +187,16 @@ class TracedFunction(NamedTuple):
         """The variable of the image."""
         return self.inputs[-1]
 
-    def values(self, weights: Sequence, image: jax.Array) -> dict:
-        """The value of every variable, for an image [1, H, W, C]."""
+    def values(
+        self, weights: Sequence, image: jax.Array, handle: Handler | None = None
+    ) -> dict:
+        """The value of every variable, for an image [1, H, W, C].
+
+        `handle` is asked about every equation, as in `evaluate`.
+        """
         given = [*self.constants, *weights, image]
         values = dict(zip(self.inputs, given, strict=True))
-        run(self.equations, values)
+        run(self.equations, values, handle=handle)
         return values
 
 
