@@ -62,17 +62,13 @@ def sweep(weights, image, rectifier=jax.nn.relu, **options):
 def loop(weights, image, rectifier, fill=0.0):
     """A sweep whose squares divide the image, position by position."""
     rows, columns, side = *image.shape[:2], GRID["side"]
-
-    def at(row, column):
-        occluded = image.at[row : row + side, column : column + side].set(fill)
-        return outputs(weights, occluded[None], rectifier)["means"][0]
-
-    return jnp.stack(
-        [
-            jnp.stack([at(row, column) for column in range(0, columns, side)])
-            for row in range(0, rows, side)
-        ]
-    )
+    occluded = [
+        image.at[row : row + side, column : column + side].set(fill)
+        for row in range(0, rows, side)
+        for column in range(0, columns, side)
+    ]
+    found = outputs(weights, jnp.stack(occluded), rectifier)["means"]
+    return found.reshape(rows // side, columns // side, -1)
 
 
 def assert_close(got, want):

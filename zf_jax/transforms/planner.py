@@ -166,7 +166,7 @@ class Planner:
         """Does the operation, parameters changed: (evaluation, values) -> results."""
         is_clean = not self.changes(equation.invars[-1])
         if self._platform == "cpu" and is_clean:
-            conv = prepared_conv.winograd_or_none(equation, changes.get("padding"))
+            conv = prepared_conv.cpu_form_or_none(equation, changes.get("padding"))
             if conv:
                 return self._bind_prepared(equation.invars[1], conv)
         return lambda _, values: jaxpr.bind(equation, values, **changes)
