@@ -106,7 +106,11 @@ def _check_operations(graph: Graph, image: str) -> None:
     first, kinds = missing[0], sorted({node.op for node in missing})
     others = f", and {', '.join(kinds)} in {len(missing)} nodes in all"
     before = [name for name in first.inputs if name not in graph.constants]
-    cut = f"; upto={before[0]} cuts the net before it" if before != [image] else ""
+    cut = (
+        f"; upto={before[0]} cuts the net before it"
+        if before and before != [image]
+        else ""
+    )
     raise BadInput(
         f"{first} is an operation that is not known here"
         + others * (len(missing) > 1)

@@ -9,6 +9,7 @@ from zf_jax.pretrained.onnx_ops import (
     normalisation,
     pooling,
     products,
+    quantisation,
     shapes,
 )
 from zf_jax.pretrained.onnx_ops.table import OPERATIONS, Node, Operation, operation
@@ -23,5 +24,6 @@ __all__ = [
     "operation",
     "pooling",
     "products",
+    "quantisation",
     "shapes",
 ]
