@@ -83,7 +83,10 @@ def scopes(equation: JaxprEqn) -> list[str]:
     for entry in equation.source_info.name_stack.stack:
         if type(entry).__name__ != "Scope":
             continue
+        # Operations, not modules: of torchax, and the formula of an einsum.
+        is_operation = "::" in entry.name or "->" in entry.name
         # Flax linen adds "Net.features" for a method that Net calls of itself.
-        if not found or not entry.name.startswith(f"{found[-1]}."):
+        is_method = found and entry.name.startswith(f"{found[-1]}.")
+        if not is_operation and not is_method:
             found.append(entry.name)
     return found

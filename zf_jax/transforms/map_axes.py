@@ -80,5 +80,9 @@ def _follow(equation, operand, axes) -> None:
             same = [before[i] for i in kept] == [after[i] for i in moved]
             if same and axis in kept:
                 axes[result] = moved[kept.index(axis)]
+        case name if name.startswith("reduce_") and "axes" in equation.params:
+            reduced = equation.params["axes"]
+            if axis not in reduced:
+                axes[result] = axis - sum(each < axis for each in reduced)
         case _ if len(before) == len(after):
             axes.update(dict.fromkeys(equation.outvars, axis))

@@ -61,7 +61,7 @@ def name(equation: JaxprEqn, from_images: Sequence[bool]) -> str:
         return "conv_transpose" if upsampled else "conv"
     if primitive == "dot_general":
         return "matmul" if all(from_images) else "dense"
-    if primitive == "max" and any(map(_is_zero, equation.invars)):
+    if primitive == "max" and any(_is(0, atom) for atom in equation.invars):
         return "relu"
     if primitive == "reshape" and len(equation.params["new_sizes"]) == 2:
         return "flatten"
@@ -115,11 +115,14 @@ def is_identity(equation: JaxprEqn) -> bool:
     if primitive in ("reshape", "broadcast_in_dim"):
         before, after = equation.invars[0].aval.shape, result.aval.shape
         return [n for n in before if n > 1] == [n for n in after if n > 1]
+    if primitive == "mul":
+        # PyTorch's `add` has a factor.
+        return any(_is(1, atom) for atom in equation.invars)
     return primitive in _IDENTITIES
 
 
-def _is_zero(atom) -> bool:
-    return isinstance(atom, Literal) and np.ndim(atom.val) == 0 and atom.val == 0
+def _is(number: int, atom) -> bool:
+    return isinstance(atom, Literal) and np.ndim(atom.val) == 0 and atom.val == number
 
 
 def composite(last: str, parts: Sequence[str]) -> str | None:
