@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from experiments.common import hidden_layers, onnx_model
+from experiments.common import hidden_layers, onnx_model, whole_images
 from experiments.common.hidden_layers import HiddenLayer
 from experiments.common.onnx_model import OnnxConfig
 from zf_jax import cli, convnet, deconvnet
@@ -215,18 +215,46 @@ class LoadedModel:
 
         return apply
 
-    def project(self, images, best, **options) -> tuple[np.ndarray, np.ndarray]:
+    def project(
+        self, images, best, *, layer: str, channels=None, **options
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Patches and projections by the rule, as `projection.project` does."""
-        net = self.spec_for("projections")
+        if self.model.spec is None:
+            projector = self.projector(images, {layer: best}, {layer: channels})
+            return projector.project(layer, channels)
         return projection.project(
-            net, self.model.params, images, best, rule=self.rule, **options
+            self.model.spec,
+            self.model.params,
+            images,
+            best,
+            layer=layer,
+            channels=channels,
+            rule=self.rule,
+            **options,
         )
 
-    def projector(self, images, best, channels) -> projection.Projector:
-        """Projects the strongest images of several layers, layer by layer."""
-        net = self.spec_for("projections")
+    def projector(self, images, best, channels):
+        """Projects the strongest images of several layers, layer by layer.
+
+        It is a `projection.Projector`, or has its method `project`.
+        """
+        if self.model.spec is None:
+            return whole_images.Projector(
+                self.model.function,
+                images,
+                best,
+                self.layers,
+                rule=self.rule,
+                nonlinear=self.nonlinear,
+                channels=hidden_layers.channel_order(self.model),
+            )
         return projection.Projector(
-            net, self.model.params, images, best, channels, rule=self.rule
+            self.model.spec,
+            self.model.params,
+            images,
+            best,
+            channels,
+            rule=self.rule,
         )
 
     def frame(self, image: np.ndarray) -> np.ndarray:
