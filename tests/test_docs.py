@@ -2,23 +2,29 @@
 
 import configparser
 import contextlib
-import importlib.util
+import importlib
 import io
+import os
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
 import typing
+from collections.abc import Sequence
 
+import jax
 import pytest
 
-from zf_jax import cli
+from zf_jax import cli, deconvnet
+from zf_jax.transforms import capture
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What the recipes of models.md need and the package does not.
-_OPTIONAL = ("haiku", "equinox")
+_OPTIONAL = ("equinox", "haiku", "keras", "safetensors", "timm", "torchax")
+# Importing these takes seconds.
+_HEAVY = ("keras", "timm", "torchax")
 # Commands of others.
 _FOREIGN = ("git", "cat", ".", "tfds")
 
@@ -68,16 +74,62 @@ _COMMANDS = [(page, line) for page in PAGES for line in _commands(page)]
 def test_python_runs(page, blocks, tmp_path, monkeypatch):
     """A page's blocks are one program, but for recipes of libraries not installed."""
     monkeypatch.chdir(tmp_path)
+    _run(page, [block for block in blocks if not _uses(_HEAVY, block)])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("libraries", "function"),
+    [(("keras",), "keras_fn"), (("torchax", "timm"), "torch_fn")],
+)
+def test_recipe_of_heavy_libraries_runs(libraries, function, tmp_path, monkeypatch):
+    """With a projection of the last rectifier behind it."""
+    if not all(map(_can_import, libraries)):
+        pytest.skip(f"{libraries} cannot be imported")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "models.md"
+    recipe = [b for b in _blocks(page, "python") if _uses(libraries, b)]
+    with jax.numpy_rank_promotion("allow"):
+        names = _run(page, ["import jax.numpy as jnp", *recipe])
+        apply = names[function]
+        images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+        *_, layer = [
+            each.name
+            for each in capture.layers(apply, images)
+            if each.operation == "relu"
+        ]
+        pixels = deconvnet.project(apply, images, layer=layer, channel=0)
+    assert pixels.shape == images.shape
+
+
+def _run(page: pathlib.Path, blocks: list[str]) -> dict:
+    """What the blocks define."""
     names = {"__name__": page.stem}
     with contextlib.redirect_stdout(io.StringIO()):
         for block in blocks:
-            if not any(_is_missing(name, block) for name in _OPTIONAL):
+            used = [name for name in _OPTIONAL if _uses((name,), block)]
+            if all(map(_can_import, used)):
                 exec(compile(block, str(page), "exec"), names)
+    return names
 
 
-def _is_missing(name: str, block: str) -> bool:
-    used = re.search(rf"^import {name}\b", block, re.MULTILINE)
-    return bool(used) and importlib.util.find_spec(name) is None
+def _uses(libraries: Sequence[str], block: str) -> bool:
+    return any(
+        re.search(rf"^(import|from) {name}\b", block, re.MULTILINE)
+        for name in libraries
+    )
+
+
+def _can_import(library: str) -> bool:
+    if library == "keras":
+        os.environ.setdefault("KERAS_BACKEND", "jax")
+    try:
+        importlib.import_module(library)
+    except Exception:
+        # Not installed, or beside a release of PyTorch that it does not know.
+        return False
+    return True
 
 
 @pytest.mark.parametrize(("page", "line"), _COMMANDS, ids=_of_page)
