@@ -17,7 +17,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx
+import onnx.inliner
 
 from zf_jax import model
 from zf_jax.errors import BadInput

@@ -117,14 +117,12 @@ class Graph:
         return dataclasses.replace(self, constants=constants)
 
     def missing(self) -> list[Node]:
-        """The nodes whose operation is not in the table."""
-        found = []
-        for node in self.nodes:
-            if node.op != "If" and node.op not in OPERATIONS:
-                found.append(node)
-            for graph in _graphs(node):
-                found += graph.missing()
-        return found
+        """The nodes whose operation is not in the table.
+
+        Which branch an `If` takes that is left here is known when it is computed.
+        """
+        known = {"If", *OPERATIONS}
+        return [node for node in self.nodes if node.op not in known]
 
 
 def read(graph: onnx.GraphProto, opset: int) -> Graph:
