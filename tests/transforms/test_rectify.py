@@ -110,14 +110,14 @@ OTHERS = {
     "celu": jax.nn.celu,
     "selu": jax.nn.selu,
     "silu": jax.nn.silu,
-    "erfc": functools.partial(jax.nn.gelu, approximate=False),
-    "tanh": jax.nn.gelu,
+    "gelu": jax.nn.gelu,
+    " gelu": functools.partial(jax.nn.gelu, approximate=False),
     "hard_sigmoid": jax.nn.hard_swish,
     " hard_sigmoid": lambda x: 6 * jax.nn.hard_sigmoid(x - 3),
     "hard_tanh": jax.nn.hard_tanh,
     "softplus": jax.nn.softplus,
     "mish": jax.nn.mish,
-    "sigmoid": lambda x: x * jax.nn.sigmoid(x),
+    "silu ": lambda x: x * jax.nn.sigmoid(x),
     "max": lambda x: jnp.maximum(x, 0.1 * x),
     "min": lambda x: jnp.minimum(x, 0),
     "where": lambda x: jnp.where(x > 0, x, SLOPES * x),
@@ -149,6 +149,15 @@ def test_other_nonlinearities(name):
         else:
             expected = jax.vjp(hidden, X)[1](jnp.asarray(R, jnp.float32))[0]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+        assert f.rectifiers == 0
+
+
+def test_without_rectifiers_but_with_other_nonlinearities():
+    # Who says what those do has said enough; the gradient has no rules at all.
+    apply = around(jax.nn.silu)
+    for rule, nonlinear in (("guided", "sign"), ("gradient", None)):
+        f = rectify.rectify(apply, rule, nonlinear=nonlinear)
+        jax.eval_shape(f, X)
         assert f.rectifiers == 0
 
 

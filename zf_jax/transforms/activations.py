@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
-from zf_jax.transforms import rules
+from zf_jax.transforms import operations, rules
 
 # Of one value, and no normalisation.
 _NONLINEAR = frozenset(
@@ -121,7 +121,8 @@ class _Search:
         self._parent[result] = operand
         if not jnp.issubdtype(result.aval.dtype, jnp.floating):
             return
-        within = self._swallowed(operands, operand) if len(operands) > 1 else []
+        between = self._between(operands, operand) if len(operands) > 1 else []
+        within = [self.activations[v] for v in between if v in self.activations]
         if self._rectified(equation) is not None:
             is_bounded = self._is_hard_sigmoid(equation)
             kind = Kind.OTHER if is_bounded else Kind.RECTIFIER
@@ -129,6 +130,10 @@ class _Search:
         elif within or self._is_nonlinear(equation):
             kind = Kind.OTHER
             operation = within[0].operation if within else _name(equation)
+            parts = [self._producer[v].primitive.name for v in between]
+            operation = (
+                operations.composite(equation.primitive.name, parts) or operation
+            )
         else:
             return
         for each in within:
@@ -160,18 +165,15 @@ class _Search:
             yield variable
             variable = self._parent.get(variable)
 
-    def _swallowed(self, operands, start) -> list[Activation]:
-        """The activations between `start` and the operands."""
-        found, waiting, seen = [], list(operands), {start}
+    def _between(self, operands, start) -> list:
+        """The variables from `start` on that the operands depend on."""
+        found, waiting = {}, list(operands)
         while waiting:
             variable = waiting.pop()
-            if variable in seen:
-                continue
-            seen.add(variable)
-            if variable in self.activations:
-                found.append(self.activations[variable])
-            waiting.extend(self._depends_on(self._producer[variable]))
-        return found
+            if variable != start and variable not in found:
+                found[variable] = self._producer[variable]
+                waiting.extend(self._depends_on(found[variable]))
+        return list(found)
 
     def _value(self, atom) -> float | None:
         """The number that a constant is, at all its entries."""

@@ -74,7 +74,7 @@ class Rectified:
                 "their derivative, 'sign' to pass what a rectifier would, or take the "
                 "rule 'gradient'"
             )
-        if not plan.rectifiers and not self._may_have_none:
+        if not plan.rectifiers and not others and not self._may_have_none:
             raise BadInput(
                 "no rectifier was found (max(x, 0), jax.nn.relu, ...), so that the "
                 "rules differ in nothing; for the gradient take jax.grad of the "
@@ -109,8 +109,9 @@ def rectify(
 
     Returns:
       A function of the same arguments and values, with the attribute `rectifiers`.
-      Calling or tracing it raises BadInput where it has no rectifier, another
-      nonlinearity, or one within `lax.while_loop` or a Pallas kernel.
+      Calling or tracing it raises BadInput for a function without rectifiers, for
+      other nonlinearities of which nothing is said, and for rectifiers within
+      `lax.while_loop` or a Pallas kernel.
     """
     if rule not in gates.RULES:
         raise BadInput(f"rule {rule!r}: there are {', '.join(gates.RULES)}")
