@@ -1,22 +1,25 @@
 """Projections beside their controls: `--control` of `experiments.features`."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
+from experiments.common.model import LoadedModel
 from experiments.features.pages import LayerUnits
 from zf_jax import cli
 from zf_jax.errors import BadInput
 from zf_jax.figures import control_sheet, raster
 from zf_jax.layers import Pool
-from zf_jax.probes import controls, similarity
+from zf_jax.probes import controls, random_weights, similarity
 from zf_jax.probes.topk import TopK
 
 _NAMES = ("random_weights", "wrong_unit", "centre_switches", "random_switches")
+# Those of a model that is a function, and the most steps of its cascade.
+_OF_FUNCTIONS = ("random_weights",)
+_STEPS = 5
 # Units on one sheet.
 _ROWS = 16
 
@@ -32,18 +35,24 @@ class ControlConfig:
     )
 
 
-def names(config: ControlConfig) -> tuple[str, ...]:
+def names(config: ControlConfig, loaded: LoadedModel) -> tuple[str, ...]:
     """The chosen controls, in the order of the sheet.
 
     Raises:
-      BadInput: there is no such control.
+      BadInput: there is no such control, or none for a model that is no Spec.
     """
+    known = _NAMES if loaded.model.spec else _OF_FUNCTIONS
     if config.control == ("all",):
-        return _NAMES
+        return known
     for name in config.control:
         if name not in _NAMES:
             raise BadInput(f"--control={name}: there are {', '.join(_NAMES)}, or all")
-    return tuple(name for name in _NAMES if name in config.control)
+        if name not in known:
+            raise BadInput(
+                f"--control={name}: needs a Spec; of {loaded.model.name}, a function, "
+                f"there is {', '.join(known)}"
+            )
+    return tuple(name for name in known if name in config.control)
 
 
 def draw(
@@ -62,17 +71,20 @@ def draw(
       The sheets, and the similarities by control, and by step of the cascade.
     """
     loaded, layer = units.loaded, units.layer
-    project = functools.partial(
-        loaded.project,
-        data,
-        TopK(*(part[:, :1] for part in units.best)),
-        layer=layer,
-        channels=units.channels,
-    )
+
+    def project(loaded=loaded, **options):
+        return loaded.project(
+            data,
+            TopK(*(part[:, :1] for part in units.best)),
+            layer=layer,
+            channels=units.channels,
+            **options,
+        )
+
     patches, true = (part[:, 0] for part in project())
     columns, similarities = {f"projection\n({loaded.rule})": true}, {}
-    for name, heading, control in _controls(chosen, units, seed):
-        other = project(control=control)[1][:, 0]
+    for name, heading, changed in _changes(chosen, units, seed):
+        other = project(**changed)[1][:, 0]
         similarities[name] = _means(similarity.compare(true, other))
         columns[f"{heading}\n{_in_short(similarities[name])}"] = other
     _print(layer, len(units.channels), similarities)
@@ -105,11 +117,42 @@ def _sheets(
     return written
 
 
+def _changes(
+    chosen: tuple[str, ...], units: LayerUnits, seed: int
+) -> Iterator[tuple[str, str, dict]]:
+    """Name and heading of each column, and what its projections are called with."""
+    if units.loaded.model.spec is None:
+        yield from _random_functions(units, jax.random.key(seed))
+        return
+    for name, heading, control in _controls(chosen, units, seed):
+        yield name, heading, {"control": control}
+
+
+def _random_functions(
+    units: LayerUnits, key: jax.Array
+) -> Iterator[tuple[str, str, dict]]:
+    """Steps of the cascade of a model that is a function, from the layer down."""
+    loaded, layer, size = units.loaded, units.layer, units.loaded.crop_size
+
+    def apply(params, images):
+        changed = dataclasses.replace(loaded, model=loaded.model.with_params(params))
+        return changed.maps([layer])(images)
+
+    image = jax.ShapeDtypeStruct((1, *size, loaded.input.channels), np.float32)
+    steps = random_weights.cascade(apply, loaded.model.params, image, key)
+    shown = np.linspace(0, len(steps) - 1, min(_STEPS, len(steps))).round().astype(int)
+    for index in shown:
+        name, params = steps[index]
+        changed = dataclasses.replace(loaded, model=loaded.model.with_params(params))
+        heading = "random weights\ndown to\n" + "/\n".join(name.rsplit("/", 1))
+        yield f"random_weights, down to {name}", heading, {"loaded": changed}
+
+
 def _controls(
     chosen: tuple[str, ...], units: LayerUnits, seed: int
 ) -> Iterator[tuple[str, str, controls.Control]]:
     """Name, heading and control of each column that makes sense in the layer."""
-    net, layer = units.loaded.spec_for("--control"), units.layer
+    net, layer = units.loaded.model.spec, units.layer
     keys = jax.random.split(jax.random.key(seed), len(_NAMES))
     keys = dict(zip(_NAMES, keys, strict=True))
     if "random_weights" in chosen:

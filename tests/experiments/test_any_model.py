@@ -1,9 +1,12 @@
 """Experiments on a user's own residual net, `--model=FILE.py:FUNCTION`."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.common import model
 from tests.experiments.commands import (
     assert_one_line,
     assert_png,
@@ -73,7 +76,7 @@ def here(tmp_path_factory):
     return folder
 
 
-def run(here, experiment, out, *more, make="make", images="images", **how):
+def examine(here, experiment, out, *more, make="make", images="images", **how):
     return command(
         f"experiments.{experiment}",
         f"--model={here / 'my_net.py'}:{make}",
@@ -85,7 +88,7 @@ def run(here, experiment, out, *more, make="make", images="images", **how):
 
 
 def test_invariance(here, tmp_path):
-    run(here, "invariance", tmp_path, "--steps=4", "--background_images=0")
+    examine(here, "invariance", tmp_path, "--steps=4", "--background_images=0")
     assert_png(tmp_path / "invariance.png")
     found = numbers_in(tmp_path / "invariance.npz")
     # The first and the last before the classes of those taken by default.
@@ -95,7 +98,7 @@ def test_invariance(here, tmp_path):
 
 def test_features(here, tmp_path):
     given = ("--maps=2", "--k=2", "--layers=relu,block1/relu_1,head/dense")
-    ran = run(here, "features", tmp_path, *given)
+    ran = examine(here, "features", tmp_path, *given)
     names = {path.name for path in ran.written}
     assert {"filters.png", "relu.png", "block1-relu_1.png", "head-dense.png"} <= names
     assert_png(tmp_path / "block1-relu_1.png")
@@ -107,7 +110,7 @@ def test_features(here, tmp_path):
 
 def test_occlusion(here, tmp_path):
     given = ("--side=6", "--stride=6", "--neighbour_images=1", "--explain")
-    ran = run(here, "occlusion", tmp_path, *given, images="images/a.png")
+    ran = examine(here, "occlusion", tmp_path, *given, images="images/a.png")
     assert_png(tmp_path / "a.png")
     # By hand: logits and maps come of the same six convolutions, not of twelve.
     assert ran.out.count("conv_general_dilated") == 6
@@ -115,6 +118,54 @@ def test_occlusion(here, tmp_path):
     # By hand: ceil((16 - 6) / 6) + 1 = 3 and ceil((24 - 6) / 6) + 1 = 4 positions.
     assert read["probability"].shape == (3, 4, 10)
     assert read["activity"].shape == (3, 4, 6)
+
+
+def test_features_up_to_a_layer(here, tmp_path):
+    given = ("--maps=1,", "--k=1", "--upto=stem/conv", "--control=random_weights")
+    ran = examine(here, "features", tmp_path, *given)
+    # What lies above is not looked at; the classes are above.
+    names = [path.name for path in ran.written if path.suffix == ".npz"]
+    assert names == ["stem-conv.npz"]
+    steps = json.loads((tmp_path / "controls.json").read_text())["stem/conv"]
+    assert list(steps) == ["random_weights, down to params/stem/kernel"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("experiment", "given", "written"),
+    [
+        ("scores", ("--count=3", "--steps=2", "--side=8", "--stride=8"), "scores.json"),
+        ("correspondence", ("--count=2", "--random_boxes=2"), "correspondence.json"),
+        ("transfer", ("--per_class=1", "--folds=1"), "transfer.json"),
+        ("errors", (), "errors.json"),
+        ("filters", ("--maps=2", "--compare_with={run}"), "filters.json"),
+    ],
+)
+def test_other_commands(here, run, creatures_dir, tmp_path, experiment, given, written):
+    (tmp_path / "names.txt").write_text("\n".join(model.from_run(run).labels))
+    ran = command(
+        f"experiments.{experiment}",
+        f"--model={here / 'my_net.py'}:make",
+        "--dataset=creatures/64",
+        f"--data_dir={creatures_dir}",
+        f"--labels={tmp_path / 'names.txt'}",
+        f"--out={tmp_path / 'out'}",
+        *(each.format(run=run) for each in given),
+    )
+    assert written in [path.name for path in ran.written]
+
+
+def test_training_from_scratch_needs_a_spec(here, creatures_dir, tmp_path):
+    ran = command(
+        "experiments.transfer",
+        f"--model={here / 'my_net.py'}:make",
+        "--dataset=creatures/64",
+        f"--data_dir={creatures_dir}",
+        "--scratch=1",
+        f"--out={tmp_path / 'out'}",
+        fails=True,
+    )
+    assert_one_line(ran, "--scratch: needs the layers of a net, a Spec; my_net is a")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +178,7 @@ def test_occlusion(here, tmp_path):
     ],
 )
 def test_refuses(here, tmp_path, make, culprit):
-    ran = run(here, "invariance", tmp_path / "out", make=make, fails=True)
+    ran = examine(here, "invariance", tmp_path / "out", make=make, fails=True)
     *traceback, line = ran.err.strip().splitlines()
     assert culprit.format(file=here / "my_net.py") in line
     assert bool(traceback) == (make == "raises")
@@ -135,5 +186,5 @@ def test_refuses(here, tmp_path, make, culprit):
 
 
 def test_an_unknown_layer_has_near_ones(here, tmp_path):
-    ran = run(here, "features", tmp_path / "out", "--layers=block1/rel", fails=True)
+    ran = examine(here, "features", tmp_path / "out", "--layers=block1/rel", fails=True)
     assert_one_line(ran, "near to it: block1/relu, ")
