@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 
 from zf_jax import xla
-from zf_jax.transforms import jaxpr
+from zf_jax.transforms import gates, jaxpr
 from zf_jax.transforms.program_equality import same_program, signature
 
 # How many programs are remembered, those used last. They hold no weights.
@@ -71,7 +71,10 @@ def hoist(
         # JAX remembers what it has traced by the function: this one is always new.
         return function(*arguments)
 
-    traced, result = jaxpr.inlined(fresh, *examples, inline=jaxpr.JIT)
+    # A gate stays one equation, so that it is known for what it is.
+    traced, result = jaxpr.inlined(
+        fresh, *examples, inline=jaxpr.JIT, keep=gates.is_gate
+    )
     program = jaxpr.Program.of(traced.jaxpr)
     make = _make_apply if not shared or xla.is_traced(traced.consts) else _shared_apply
     return Hoisted(make(program, jax.tree.structure(result)), traced.consts, result)

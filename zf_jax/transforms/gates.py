@@ -79,6 +79,11 @@ def of(equation: JaxprEqn) -> Gate | None:
     return _gates.get(_name(equation))
 
 
+def is_gate(equation: JaxprEqn) -> bool:
+    """Whether an equation is a gate."""
+    return of(equation) is not None
+
+
 def mark(gate: Gate, function: Callable) -> Callable:
     """The function, recognisable in a jaxpr as one that has the gate's backward rule.
 
@@ -263,6 +268,15 @@ def max_pool(
         saved_like="result",
         window=(dimensions, strides, padding),
     )
+
+
+def in_part(gate: Gate, axes) -> Gate:
+    """The gate on an operand that holds its padding along some axes."""
+    if gate.window is None:
+        return gate
+    dimensions, strides, padding = gate.window
+    padding = tuple((0, 0) if a in axes else p for a, p in enumerate(padding))
+    return max_pool(dimensions, strides, padding)
 
 
 def _by(numbers) -> str:

@@ -125,8 +125,16 @@ def is_known(atom, variables) -> bool:
     return isinstance(atom, Literal) or atom in variables
 
 
+def keep_none(equation: JaxprEqn) -> bool:
+    """Tells of no call that it stays as it is."""
+    return False
+
+
 def inlined(
-    function: Callable, *arguments, inline: Mapping[str, str] = CALLS
+    function: Callable,
+    *arguments,
+    inline: Mapping[str, str] = CALLS,
+    keep: Callable[[JaxprEqn], bool] = keep_none,
 ) -> tuple[ClosedJaxpr, Any]:
     """Traces a function, its calls replaced by what they call.
 
@@ -134,15 +142,21 @@ def inlined(
       function: of pytrees of arrays, to another.
       *arguments: arrays, or their shapes and dtypes.
       inline: the calls, as for `evaluate`.
+      keep: tells of a call that it stays as it is.
 
     Returns:
       The jaxpr, and the shapes and dtypes of the function's result.
     """
 
+    def kept(equation, inputs):
+        return bind(equation, inputs) if keep(equation) else None
+
     def run_inlined(*arguments):
         traced, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
         leaves = jax.tree.leaves(arguments)
-        leaves = evaluate(traced.jaxpr, traced.consts, leaves, inline=inline)
+        leaves = evaluate(
+            traced.jaxpr, traced.consts, leaves, handle=kept, inline=inline
+        )
         return jax.tree.unflatten(jax.tree.structure(result), leaves)
 
     return jax.make_jaxpr(run_inlined, return_shape=True)(*arguments)
@@ -156,11 +170,16 @@ def abstract(arrays):
     return jax.eval_shape(lambda arrays: arrays, arrays)
 
 
-def live_equations(jaxpr: Jaxpr) -> list[JaxprEqn]:
+def live_equations(jaxpr: Jaxpr | Program) -> list[JaxprEqn]:
     """The equations that a jaxpr's results need, in order."""
-    live = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    return needed_equations(jaxpr.eqns, jaxpr.outvars)
+
+
+def needed_equations(equations: Sequence[JaxprEqn], atoms) -> list[JaxprEqn]:
+    """Those of some equations that some variables and literals need, in order."""
+    live = {atom for atom in atoms if not isinstance(atom, Literal)}
     found = []
-    for equation in reversed(jaxpr.eqns):
+    for equation in reversed(equations):
         if live.intersection(equation.outvars):
             found.append(equation)
             live.update(a for a in equation.invars if not isinstance(a, Literal))
@@ -201,15 +220,22 @@ class TracedFunction(NamedTuple):
 
 
 def trace(
-    apply: Callable, weights: Sequence, image: jax.ShapeDtypeStruct
+    apply: Callable,
+    weights: Sequence,
+    image: jax.ShapeDtypeStruct,
+    *,
+    keep: Callable[[JaxprEqn], bool] = keep_none,
 ) -> TracedFunction:
     """Traces `apply(weights, images)`, which gives a pytree, for an image [1, H, W, C].
 
-    The weights are arrays, or their shapes and dtypes.
+    The weights are arrays, or their shapes and dtypes; `keep` is that of `inlined`.
     """
-    closed, _ = inlined(apply, list(weights), image)
+    closed, _ = inlined(apply, list(weights), image, keep=keep)
     jaxpr = closed.jaxpr
     inputs = [*jaxpr.constvars, *jaxpr.invars]
     return TracedFunction(
-        inputs, list(closed.consts), live_equations(jaxpr), jaxpr.outvars
+        inputs,
+        list(closed.consts),
+        live_equations(jaxpr),
+        jaxpr.outvars,
     )

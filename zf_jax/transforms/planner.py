@@ -53,10 +53,8 @@ class Planner:
             planned = self._plan_window(equation) or self._plan_sum(equation)
             if planned:
                 return planned
-        getters, bind = [self.whole(a) for a in equation.invars], self._bind(equation)
-        return None, lambda evaluation: bind(
-            evaluation, [get(evaluation) for get in getters]
-        )
+        getters = [self.whole(atom) for atom in equation.invars]
+        return None, _from_getters(self._bind(equation), getters)
 
     def _plan_window(self, equation) -> tuple[Window, Compute] | None:
         access = rules.access(equation, self._context)
@@ -73,7 +71,8 @@ class Planner:
         def bind(**changes):
             return self._bind(equation, **changes)
 
-        return window, self.reader.plan(access, equation, regions, getters, bind)
+        compute = self.reader.plan(access, equation, regions, bind)
+        return window, _from_getters(compute, getters)
 
     def _result_window(self, equation, access: Access) -> Window | None:
         """The window around what the windows of all operands change."""
@@ -203,6 +202,10 @@ class Planner:
             )
 
         return occlude
+
+
+def _from_getters(compute: Callable, getters: list[Getter]) -> Compute:
+    return lambda evaluation: compute(evaluation, [get(evaluation) for get in getters])
 
 
 def _key(atom, regions: Sequence[Region], fill) -> tuple:

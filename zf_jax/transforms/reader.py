@@ -197,18 +197,17 @@ class Reader:
 
         return get
 
-    def plan(self, access, equation, regions: Mapping[int, Region], getters, bind):
+    def plan(self, access, equation, regions: Mapping[int, Region], bind):
         """What computes regions of an equation's result.
 
         Args:
           access: how the equation reads its operands.
           equation: it.
           regions: of the result, by axis.
-          getters: what reads its operands, for `access.aligned(regions)`.
           bind: as `Access.planned` takes it.
 
         Returns:
-          A function of the evaluation, which gives the results.
+          (evaluation, the operands for `access.aligned(regions)`) -> the results.
         """
         computed = access.aligned(regions)
         do = access.planned(self, computed, bind)
@@ -220,8 +219,8 @@ class Reader:
             own, wanted = ([part[a] for a in regions] for part in (computed, regions))
             cut = self.mover(shape, list(regions), own, wanted)
 
-        def compute(evaluation: Evaluation):
-            results = do(evaluation, [get(evaluation) for get in getters])
+        def compute(evaluation: Evaluation, values: list):
+            results = do(evaluation, values)
             return [cut(evaluation, each) for each in results] if cut else results
 
         return compute

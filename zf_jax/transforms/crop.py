@@ -1,0 +1,431 @@
+"""Computing only what one unit sees: its receptive field, borders included.
+
+A function of an image is traced once. From a unit of a hidden value back to the image,
+`crop_regions` finds the part of every value that the unit needs, for all positions of
+the unit at once: a region of static size, and where it begins. It may reach beyond the
+border of its map; what an operation reads there is padding, as on the whole image. An
+operation without a rule (`rules.py`), or one that needs nearly all of its map, is
+computed as a whole.
+
+The backward pass reads little of the forward pass: the switches of pools, where
+rectifiers are open, and the operands of other nonlinear operations. These *saved*
+values come from the crop of the image (`Crop.forward`), or are cut out of those of the
+whole image (`Crop.cut`), so that all units of an image share its forward pass. Then
+`Crop.backward` gives the pixels. These methods are for one unit, and batched by
+`jax.vmap`.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal
+
+from zf_jax.ops import pooling
+from zf_jax.transforms import costs, crop_regions, gates, jaxpr, linearity
+from zf_jax.transforms.context import Context
+from zf_jax.transforms.crop_regions import Regions
+from zf_jax.transforms.evaluation import Evaluation, Getter
+from zf_jax.transforms.jaxpr import TracedFunction
+from zf_jax.transforms.reader import Reader
+from zf_jax.transforms.windows import Region
+
+# A part that covers this share of an axis is computed along the whole axis.
+_DENSE_FRACTION = 0.85
+
+# A saved value: the number of its equation, and its own in the equation.
+Key = tuple[int, int]
+
+
+class Saved(NamedTuple):
+    """A value of the forward pass that the backward pass may read.
+
+    Attributes:
+      key: tells it from the function's others.
+      of_whole: operands of its equation on the whole image -> the value.
+      whole: its shape and dtype on the whole image.
+      regions: the part of it that the unit needs.
+      fill: what lies beyond its border.
+      gate: the gate whose switches or mask it is; None for an operand.
+    """
+
+    key: Key
+    of_whole: Callable[[list], jax.Array]
+    whole: jax.ShapeDtypeStruct
+    regions: Regions
+    fill: Any
+    gate: gates.Gate | None
+
+    @property
+    def part(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of what one unit needs."""
+        sizes = {axis: region.size for axis, region in self.regions.items()}
+        shape = [sizes.get(a, length) for a, length in enumerate(self.whole.shape)]
+        return jax.ShapeDtypeStruct(tuple(shape), self.whole.dtype)
+
+
+class _Step(NamedTuple):
+    """An operation on the parts of its operands.
+
+    Attributes:
+      equation: the operation.
+      getters: what reads its operands.
+      compute: (evaluation, operands) -> results.
+      saved: the values that its transpose reads.
+      save: operands -> them.
+      transposed: (evaluation, operands, saved values) -> results of which the
+        derivative alone counts.
+    """
+
+    equation: Any
+    getters: list[Getter]
+    compute: Callable
+    saved: list[Saved]
+    save: Callable
+    transposed: Callable
+
+
+class Crop:
+    """What a unit of a hidden value needs of a function of an image.
+
+    Attributes:
+      positions: (rows, columns) of the hidden value; (1, 1) of a vector.
+      channels: how many it has.
+      size: rows and columns of the image that a unit sees, the image's at most.
+      saved: what the backward pass may read of the forward pass.
+      offsets: [rows * columns, n] int32, what reading needs to know of each position.
+        The argument `offsets` of methods is one of its rows, which `index` finds.
+    """
+
+    def __init__(self, traced: TracedFunction, result):
+        """Plans it for `result`, a variable [1, h, w, C] or [1, D] of the function."""
+        self._traced, self._result = traced, result
+        self._equations = jaxpr.needed_equations(traced.equations, [result])
+        self._numbers = {id(e): n for n, e in enumerate(traced.equations)}
+        self._dependent = crop_regions.dependent_variables(
+            self._equations, traced.image
+        )
+        self._reader = Reader(traced.equations)
+        *_, self.channels = shape = result.aval.shape
+        self.positions = shape[1:3] if len(shape) == 4 else (1, 1)
+        at = np.unravel_index(np.arange(math.prod(self.positions)), self.positions)
+        axes = (1, 2) if len(shape) == 4 else ()
+        self._unit = {axis: Region(at[axis - 1], 1) for axis in axes}
+        self._regions, self._accesses = crop_regions.find(
+            self._equations,
+            Context(traced.equations),
+            result=result,
+            unit=self._unit,
+            image=traced.image,
+            dependent=self._dependent,
+            is_dense=lambda size, length: size >= _DENSE_FRACTION * length,
+        )
+        own = _own_rectifier(self._equations, result)
+        self._steps = [
+            self._plan_open(e) if e is own else self._plan(e)
+            for e in self._equations
+            if self._depends(e)
+        ]
+        self.saved = [each for step in self._steps for each in step.saved]
+        self._cutters = {each.key: self._cutter(each) for each in self.saved}
+        self._get_result = self._read(result, self._unit, 0)
+        image, whole = self._regions[traced.image], traced.image.aval.shape
+        image = {a: image.get(a) or _whole(at[0], whole[a]) for a in (1, 2)}
+        self.size = image[1].size, image[2].size
+        self._firsts = np.stack([image[1].first, image[2].first], axis=1)
+        self.offsets = self._reader.offsets.table(len(at[0]))
+
+    def index(self, positions: np.ndarray) -> np.ndarray:
+        """Where positions [N, 2] stand in `offsets`, [N] int; 0 for a vector's."""
+        rows, columns = self.positions
+        return positions[:, 0].clip(0, rows - 1) * columns + positions[:, 1].clip(
+            0, columns - 1
+        )
+
+    def firsts(self, positions: np.ndarray) -> np.ndarray:
+        """First pixels (row, column) that units see, [N, 2]; beyond the border too."""
+        return self._firsts[self.index(positions)]
+
+    def _depends(self, equation) -> bool:
+        return any(out in self._dependent for out in equation.outvars)
+
+    def _plan_open(self, equation) -> _Step:
+        """The unit's own rectifier: its seed passes, whatever the rule."""
+        step = self._plan(equation)
+        return step._replace(
+            saved=[], save=lambda _: (), transposed=lambda _, values, saved: values
+        )
+
+    def _plan(self, equation) -> _Step:
+        out = equation.outvars[0]
+        part, access = self._regions[out], self._accesses.get(out)
+        computed = access.aligned(part) if access else {}
+        getters, wanted = [], []
+        for number, atom in enumerate(equation.invars):
+            relations = access.relations[number] if access else ()
+            fill = relations[0].fill if relations else 0
+            read = crop_regions.inputs(relations, computed, out.aval.shape)
+            wanted.append((read, fill))
+            getters.append(self._read(atom, *wanted[-1]))
+        if gate := gates.of(equation):
+            return self._plan_gate(equation, gate, getters, part)
+
+        def bind(**changes):
+            return lambda _, values: jaxpr.bind(equation, values, **changes)
+
+        compute = bind()
+        if access:
+            compute = self._reader.plan(access, equation, part, bind)
+        operands = linearity.nonlinear_operands(equation, self._dependent)
+        saved = [self._operand(equation, n, *wanted[n]) for n in operands]
+
+        def transposed(evaluation, values, known):
+            values = list(values)
+            for number, value in zip(operands, known, strict=True):
+                values[number] = _at(values[number], value)
+            return compute(evaluation, values)
+
+        def save(values):
+            return [values[number] for number in operands]
+
+        return _Step(equation, getters, compute, saved, save, transposed)
+
+    def _operand(self, equation, number: int, regions: Regions, fill) -> Saved:
+        aval = equation.invars[number].aval
+        return Saved(
+            (self._numbers[id(equation)], number),
+            lambda values: values[number],
+            jax.ShapeDtypeStruct(aval.shape, aval.dtype),
+            regions,
+            fill,
+            None,
+        )
+
+    def _plan_gate(self, equation, gate: gates.Gate, getters, part: Regions) -> _Step:
+        aval, in_part = equation.invars[0].aval, gates.in_part(gate, part)
+        shapes = jax.eval_shape(gate.save, jax.ShapeDtypeStruct(aval.shape, aval.dtype))
+        saved = [
+            Saved(
+                (self._numbers[id(equation)], number),
+                lambda values, number=number: gate.save(values[0])[number],
+                shape,
+                part,
+                pooling.NOWHERE if gate.window else False,
+                gate,
+            )
+            for number, shape in enumerate(shapes)
+        ]
+        return _Step(
+            equation,
+            getters,
+            lambda _, values: [in_part.value(values[0])],
+            saved,
+            lambda values: in_part.save(values[0]),
+            lambda _, values, known: [in_part.linear(values[0], tuple(known))],
+        )
+
+    def _read(self, atom, wanted: Regions, fill) -> Getter:
+        """What reads regions of a value; beyond its border lies `fill`."""
+        if isinstance(atom, Literal) or atom not in self._dependent:
+            if not wanted:
+                return self._reader.value(atom)
+            return self._reader.around(atom, tuple(wanted), [*wanted.values()], fill)
+        if not wanted:
+            return lambda evaluation: evaluation.values[atom]
+        own, shape = self._regions[atom], atom.aval.shape
+        part = [own[a].size if a in own else n for a, n in enumerate(shape)]
+        have = [own.get(a) or _whole(r.first, shape[a]) for a, r in wanted.items()]
+        move = self._reader.mover(part, tuple(wanted), have, [*wanted.values()], fill)
+        # What a crop holds beyond the border of its map is anything.
+        masked = {axis: region for axis, region in wanted.items() if axis in own}
+        bounds = [(0 * r.first, 0 * r.first + shape[a]) for a, r in masked.items()]
+        mask = self._reader.mask(len(shape), masked, bounds, [*masked.values()])
+
+        def get(evaluation: Evaluation):
+            value = move(evaluation, evaluation.values[atom])
+            if mask:
+                value = jnp.where(
+                    mask(evaluation), value, jnp.asarray(fill, value.dtype)
+                )
+            return value
+
+        return get
+
+    def _cutter(self, saved: Saved):
+        have = [_whole(r.first, saved.whole.shape[a]) for a, r in saved.regions.items()]
+        return self._reader.mover(
+            saved.whole.shape,
+            tuple(saved.regions),
+            have,
+            [*saved.regions.values()],
+            saved.fill,
+        )
+
+    def prepare(self, weights: Sequence) -> tuple[dict, list]:
+        """What all units read that does not depend on the image."""
+        given = [*self._traced.constants, *weights]
+        clean = dict(zip(self._traced.inputs[:-1], given, strict=True))
+        jaxpr.run([e for e in self._equations if not self._depends(e)], clean)
+        return clean, self._reader.preparations.run(clean)
+
+    def cut(self, whole: Mapping[Key, jax.Array], offsets: jax.Array) -> dict:
+        """A unit's part of the saved values of the whole image."""
+        evaluation = Evaluation({}, [], offsets, {}, {})
+        return {key: self._cutters[key](evaluation, whole[key]) for key in whole}
+
+    def forward(self, prepared, crop: jax.Array, offsets: jax.Array) -> tuple:
+        """Computes a unit from the image that it sees.
+
+        Args:
+          prepared: from `prepare`.
+          crop: [1, *size, C], the image's part; anything beyond its border.
+          offsets: of the unit's position.
+
+        Returns:
+          The saved values by key, and all channels [C] at the unit's position.
+        """
+        evaluation, found = self._evaluation(prepared, crop, offsets), {}
+        for step in self._steps:
+            values = [get(evaluation) for get in step.getters]
+            keys = (each.key for each in step.saved)
+            found.update(zip(keys, step.save(values), strict=True))
+            _set(evaluation, step, step.compute(evaluation, values))
+        return found, self._get_result(evaluation).reshape(-1)
+
+    def backward(self, prepared, saved: Mapping, offsets, seed: jax.Array) -> jax.Array:
+        """The pixels [*size, C] of a seed [C] at the unit's position.
+
+        Args:
+          prepared: from `prepare`.
+          saved: of the unit, from `cut` or `forward`; those of `reads` at least.
+          offsets: of the unit's position.
+          seed: what each channel passes down.
+        """
+
+        def transposed(crop):
+            evaluation = self._evaluation(prepared, crop, offsets)
+            for step in self._steps:
+                values = [get(evaluation) for get in step.getters]
+                known = [
+                    # What `reads` has not plays no part.
+                    saved.get(e.key, jnp.zeros(e.part.shape, e.part.dtype))
+                    for e in step.saved
+                ]
+                _set(evaluation, step, step.transposed(evaluation, values, known))
+            return self._get_result(evaluation)
+
+        image = self._traced.image.aval
+        empty = jnp.zeros((1, *self.size, image.shape[-1]), image.dtype)
+        result, pull = jax.vjp(transposed, empty)
+        (pixels,) = pull(seed.reshape(result.shape).astype(result.dtype))
+        return pixels[0]
+
+    def _evaluation(self, prepared, crop, offsets) -> Evaluation:
+        clean, read = prepared
+        return Evaluation(clean, read, offsets, {self._traced.image: crop}, {})
+
+    @functools.cached_property
+    def reads(self) -> frozenset[Key]:
+        """The saved values that the backward pass does read."""
+        first = len(self._traced.constants)
+        weights = [_abstract(v) for v in self._traced.inputs[first:-1]]
+        offsets = jax.ShapeDtypeStruct(self.offsets.shape[1:], self.offsets.dtype)
+        seed = jax.ShapeDtypeStruct((self.channels,), self._result.aval.dtype)
+        parts = [each.part for each in self.saved]
+
+        def pixels(parts, weights, offsets, seed):
+            keys = (each.key for each in self.saved)
+            saved = dict(zip(keys, parts, strict=True))
+            return self.backward(self.prepare(weights), saved, offsets, seed)
+
+        traced, _ = jaxpr.inlined(pixels, parts, weights, offsets, seed)
+        live = jaxpr.live_equations(traced.jaxpr)
+        used = {a for e in live for a in e.invars if not isinstance(a, Literal)}
+        variables = traced.jaxpr.invars[: len(parts)]
+        pairs = zip(self.saved, variables, strict=True)
+        return frozenset(each.key for each, variable in pairs if variable in used)
+
+    def forward_work(self, *, whole: bool) -> float:
+        """What a forward pass for `reads` costs (`costs`), of a unit or of an image."""
+        numbers = {number for number, _ in self.reads}
+        atoms = [a for n in numbers for a in self._traced.equations[n].invars]
+        equations = jaxpr.needed_equations(self._equations, atoms)
+        return sum(
+            costs.of_equation(e) * (1.0 if whole else self._share(e))
+            for e in equations
+            if self._depends(e)
+        )
+
+    def bytes(self) -> float:
+        """Bytes of all values that depend on the image, for one unit."""
+        return sum(
+            self._share(e) * out.aval.size * out.aval.dtype.itemsize
+            for e in self._equations
+            if self._depends(e)
+            for out in e.outvars
+        )
+
+    def _share(self, equation) -> float:
+        """How much of an operation's result a unit needs."""
+        out = equation.outvars[0]
+        regions = self._regions[out].items()
+        return math.prod(r.size / out.aval.shape[axis] for axis, r in regions)
+
+
+def save_whole(
+    traced: TracedFunction,
+    saved: Collection[Saved],
+    weights: Sequence,
+    image: jax.Array,
+) -> dict[Key, jax.Array]:
+    """Saved values of a whole image [1, H, W, C].
+
+    They are those of crops of the same function, which may be of several hidden values.
+    """
+    atoms = [a for each in saved for a in traced.equations[each.key[0]].invars]
+    given = [*traced.constants, *weights, image]
+    values = dict(zip(traced.inputs, given, strict=True))
+    jaxpr.run(jaxpr.needed_equations(traced.equations, atoms), values)
+    found = {}
+    for each in saved:
+        operands = traced.equations[each.key[0]].invars
+        operands = [jaxpr.value_of(atom, values) for atom in operands]
+        found[each.key] = each.of_whole(operands)
+    return found
+
+
+def _set(evaluation: Evaluation, step: _Step, results: Sequence) -> None:
+    evaluation.values.update(zip(step.equation.outvars, results, strict=True))
+
+
+def _own_rectifier(equations, result):
+    """The equation of the rectifier that gives the hidden value; None without one."""
+    sources = {out: e for e in equations for out in e.outvars}
+    while (source := sources.get(result)) is not None:
+        if (gate := gates.of(source)) and gate.window is None:
+            return source
+        if source.primitive.name not in ("name", "transpose", "reshape", "copy"):
+            return None
+        result = source.invars[0]
+    return None
+
+
+def _whole(like: np.ndarray, length: int) -> Region:
+    return Region(np.zeros_like(like), length)
+
+
+def _abstract(variable) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype)
+
+
+@jax.custom_jvp
+def _at(x: jax.Array, known: jax.Array) -> jax.Array:
+    """The known value, with x's derivative."""
+    return known
+
+
+_at.defjvp(lambda primals, tangents: (primals[1], tangents[0]))
