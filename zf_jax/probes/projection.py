@@ -1,82 +1,85 @@
-"""Projections of the strongest activations back to pixels (fig. 2).
+"""Projections of the strongest activations back to pixels (fig. 2), for any function.
 
 The strongest images of each channel are gathered in one pass over a data set
-(`topk.py`). Their units are then projected, each from its receptive-field crop alone.
+(`topk.py`). Their units are then projected, each from its receptive field alone
+(`transforms/crop.py`).
 """
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import jax
 import numpy as np
 
-from zf_jax import deconvnet, geometry
 from zf_jax.errors import BadInput
-from zf_jax.probes import (
-    compiled_passes,
-    controls,
-    forward_cache,
-    receptive_field_crops,
-    unit_projector,
-)
+from zf_jax.probes import model_functions, threads, unit_passes
 from zf_jax.probes.topk import TopK
-from zf_jax.spec import Spec
+from zf_jax.transforms import capture, gates, rectify
+from zf_jax.transforms.rectify import Nonlinear
+
+# Bytes that the values of one batch of projections may take, and the most projections
+# in a batch.
+_BUDGET, _MOST = 2 << 30, 64
+# On a CPU the values should stay in the cache. Batches have a least size too, since the
+# filters are read again for each batch (measured by `--bench=projection`).
+_BYTES_CPU, _FEWEST_CPU, _MOST_CPU = 20 << 20, 8, 16
+# The most bytes of whole images' forward passes that are kept, and how many images are
+# computed together.
+_MOST_KEPT, _IMAGES = 1 << 30, 8
 
 
 class Projector:
     """Projects the strongest images of several layers' channels, layer by layer.
 
-    A unit's forward and backward pass run on its receptive-field crop
-    (`geometry.Crop`), where that is less work than the whole image. Where an image
-    excites many units, one forward pass of the whole image is less work than all their
-    crops; then it is computed once, and kept for the units of all layers.
+    A unit's forward and backward pass run on its receptive field. Where an image
+    excites many units, one forward pass of the whole image is less work than all
+    theirs; then it is computed once, and kept for the units of all layers.
 
     `channels` says which channels will be asked for, by layer; None stands for all. The
     other arguments are those of `project`.
 
     Raises:
-      BadInput: an unknown layer or channel.
+      BadInput: an unknown layer or channel, no rectifier in the function, or another
+        nonlinearity without a word on it (`rectify`).
     """
 
     def __init__(
         self,
-        net: Spec,
-        params: dict,
+        apply: Callable,
         images: Sequence[np.ndarray],
         best: Mapping[str, TopK],
         channels: Mapping[str, Sequence[int] | None],
         *,
-        rule: deconvnet.Rule = "deconvnet",
+        rule: gates.Rule = "deconvnet",
+        nonlinear: Nonlinear | None = None,
         batch_size: int | None = None,
-        control: controls.Control | None = None,
+        control: unit_passes.Control | None = None,
         own_values: bool = False,
+        channel_axis: capture.Channels = "last",
     ):
         for layer in channels:
-            net.index(layer)
             if layer not in best:
                 raise BadInput(f"{layer}: `best` has {', '.join(best)}")
-        asked = [layer for layer, each in channels.items() if each is None or len(each)]
-        highest = max(asked or channels, key=net.index, default=net.layers[0].name)
-        self._net, self._params, self._images = net.upto(highest), params, images
-        self._own_values = own_values
-        self._settings = {
-            "rule": rule,
-            "control": control,
-            "batch_size": batch_size,
-            "all_of_trace": own_values or control is not None,
-        }
+        maps = capture.maps(apply, list(channels), channels=channel_axis)
+        self._function = rectify.rectify(
+            maps, rule, nonlinear=nonlinear, may_have_none=True
+        )
+        self._apply, self._images = apply, images
+        self._control, self._own_values = control, own_values
+        self._batch_size = batch_size
         self._best = {
             layer: TopK(*(np.asarray(part) for part in best[layer]))
             for layer in channels
         }
-        self._cache = forward_cache.ForwardCache(self._net, params, rule)
-        self._projectors = {}
-        self._work = collections.Counter()
-        self._costs = {}
-        for layer, each in channels.items():
-            self._costs[layer] = unit_projector.unit_cost(net, layer, rule)
-            numbers = self._best[layer].images[self._chosen(layer, each)]
-            for number in numbers[numbers >= 0].tolist():
-                self._work[number] += self._costs[layer]
+        self._chosen_channels = {
+            layer: self._chosen(layer, each) for layer, each in channels.items()
+        }
+        self._shapes: dict[tuple, _Shape] = {}
+        self._left = collections.Counter()
+        for layer, chosen in self._chosen_channels.items():
+            numbers = self._best[layer].images[chosen]
+            self._left.update((layer, n) for n in numbers[numbers >= 0].tolist())
 
     def project(
         self, layer: str, channels: Sequence[int] | None = None
@@ -88,8 +91,8 @@ class Projector:
           channels: some of its channels; None stands for all.
 
         Raises:
-          BadInput: another layer, an unknown channel or rule, or no image for any of
-            the channels.
+          BadInput: another layer, an unknown channel, or no image for any of the
+            channels.
         """
         if layer not in self._best:
             raise BadInput(f"{layer}: this Projector has {', '.join(self._best)}")
@@ -98,152 +101,262 @@ class Projector:
         rows, ranks = np.nonzero(best.images[chosen] >= 0)
         if not len(rows):
             raise BadInput(f"{layer}: no image excites the channels {list(chosen)}")
-        index = chosen[rows], ranks
-        values = None if self._own_values else best.values[index]
-        units = compiled_passes.Units(chosen[rows], best.positions[index], values)
-        field = geometry.receptive_fields(self._net)[layer]
-        size = tuple(map(min, field.size, self._net.input.size))
-        shape = *best.images[chosen].shape, *size, self._net.input.channels
+        units = _Units(
+            chosen[rows],
+            best.positions[chosen[rows], ranks],
+            None if self._own_values else best.values[chosen[rows], ranks],
+            best.images[chosen[rows], ranks],
+        )
+        # Patches are as large as the largest of the images allows.
+        shapes = {self._shape_of(n) for n in np.unique(units.images).tolist()}
+        crops = [shape.passes(layer).crop for shape in shapes]
+        size = tuple(max(crop.size[axis] for crop in crops) for axis in (0, 1))
+        image_channels = max(shape.image.shape[-1] for shape in shapes)
+        shape = *best.images[chosen].shape, *size, image_channels
         patches, projections = np.zeros(shape, "f4"), np.zeros(shape, "f4")
 
-        def project_batch(method, batch: list[tuple]) -> None:
-            numbers, images, seen = zip(*batch, strict=True)
-            now = units.at(list(numbers))
-            firsts, parts = method(seen, now)
-            sizes = np.array([image.shape[:2] for image in images])
-            corners = np.stack(
-                [field.first(axis, now.positions[:, axis]) for axis in (0, 1)], axis=1
-            )
-            corners = corners.clip(0, np.maximum(0, sizes - size))
-            for number, image, first, part, corner in zip(
-                numbers, images, firsts, parts, corners, strict=True
+        def finish(numbers, images, firsts, parts) -> None:
+            for number, image, first, part in zip(
+                numbers, images, firsts, parts, strict=True
             ):
-                at = rows[number], ranks[number]
-                patches[at] = receptive_field_crops.crop_with_zeros(image, corner, size)
-                projections[at] = receptive_field_crops.crop_with_zeros(
-                    part, corner - first, size
+                # At the border a patch is moved into the image.
+                corner = np.clip(
+                    first, 0, np.maximum(0, image.shape[:2] - np.array(size))
                 )
+                at = rows[number], ranks[number]
+                patches[at] = crop_with_zeros(image, corner, size)
+                projections[at] = crop_with_zeros(part, corner - first, size)
 
-        unit_projector.in_threads(
-            project_batch, self._batches(layer, best.images[index])
-        )
+        def work(key, numbers, images, wholes) -> None:
+            shape, _ = key
+            firsts, parts = self._project_batch(
+                shape, layer, units.at(numbers), images, wholes
+            )
+            finish(numbers, images, firsts, parts)
+
+        threads.in_threads(work, self._batches(layer, units))
         return patches, projections
 
-    def _batches(self, layer: str, which: np.ndarray) -> Iterator[tuple]:
-        """Batches for a method of `UnitProjector`: (method, [(unit, image, seen)]).
-
-        `seen` is what the method takes for the unit, the image or its cached forward
-        pass. Units are ordered by image, so that each image is read once. `which` has
-        the units' images, [N] int.
-        """
-        projector = self._projector(layer)
-        waiting = {projector.project_images: [], projector.project_cached: []}
-        for number in np.unique(which).tolist():
-            image = np.asarray(self._images[number])
-            own = np.flatnonzero(which == number)
-            method, seen = projector.project_images, image
-            if self._is_shared(layer, number, image, len(own) * self._costs[layer]):
-                method, seen = projector.project_cached, self._cache.get(number, image)
-            for unit in own.tolist():
-                waiting[method].append((unit, image, seen))
-                if len(waiting[method]) == projector.batch_size:
-                    yield method, waiting[method]
-                    waiting[method] = []
-            self._work[number] -= len(own) * self._costs[layer]
-            if self._work[number] <= 0:
-                self._cache.drop(number)
-        yield from ((method, batch) for method, batch in waiting.items() if batch)
-
-    def _is_shared(self, layer: str, number: int, image: np.ndarray, now: int) -> bool:
-        """Whether to share a forward pass of the whole image, rather than run crops.
-
-        Images of other sizes than the net's would each compile anew. A trace that is
-        needed whole is too large to keep, and so may be a batch of traces. `now` has
-        the multiply-adds of the crops that are to be projected now.
-        """
-        size, batch_size = self._net.input.size, self._projector(layer).batch_size
-        if self._settings["all_of_trace"] or image.shape[:2] != size:
-            return False
-        if batch_size * self._cache.bytes > forward_cache.MAX_CACHE_BYTES:
-            return False
-        if number in self._cache:
-            return True
-        to_come = 0 if self._cache.is_full() else self._work[number]
-        return max(now, to_come) > self._cache.cost
-
-    def _projector(self, layer: str) -> unit_projector.UnitProjector:
-        """The layer's projector, kept until another layer's: its kernels are large."""
-        if layer not in self._projectors:
-            projector = unit_projector.UnitProjector(
-                self._net, self._params, layer, **self._settings
+    def _project_batch(self, shape: "_Shape", layer: str, units, images, wholes):
+        """First pixels [N, 2] and projections of a batch; a short one is filled up."""
+        passes, count = shape.passes(layer), len(images)
+        filled = np.minimum(np.arange(self._size_of(passes)), count - 1)
+        units = units.at(filled)
+        firsts = passes.crop.firsts(units.positions)
+        with_columns = self._own_values or self._control is not None
+        if wholes is not None:
+            forward = passes.cut([wholes[n] for n in filled], units.positions)
+        elif passes.crop.reads or with_columns:
+            crops = [
+                crop_with_zeros(images[n], first, passes.crop.size)
+                for n, first in zip(filled, firsts, strict=True)
+            ]
+            forward = passes.forward(
+                shape.weights, np.stack(crops), units.positions, with_columns
             )
-            self._projectors = {layer: projector}
-        return self._projectors[layer]
+        else:
+            forward = passes.nothing(len(filled))
+        parts = passes.backward(
+            shape.weights,
+            forward,
+            units.positions,
+            units.channels,
+            units.values,
+            self._control,
+        )
+        return firsts[:count], np.asarray(parts)[:count]
+
+    def _batches(self, layer: str, units: "_Units") -> Iterator[tuple]:
+        """((shape, method), numbers of units, images, what is saved of them or None).
+
+        Units are ordered by image, so that each image is read once.
+        """
+        waiting = collections.defaultdict(list)
+        for number, own, whole in self._forwards(layer, units):
+            shape, image = self._shape_of(number), np.asarray(self._images[number])
+            key = shape, whole is not None
+            size = self._size_of(shape.passes(layer))
+            for unit in own.tolist():
+                waiting[key].append((unit, image, whole))
+                if len(waiting[key]) == size:
+                    yield _batch(key, waiting.pop(key))
+        for key, batch in waiting.items():
+            yield _batch(key, batch)
+
+    def _forwards(self, layer: str, units: "_Units") -> Iterator[tuple]:
+        """(image's number, its units, what is saved of the whole image or None)."""
+        together = collections.defaultdict(list)
+        for number in np.unique(units.images).tolist():
+            own, shape = np.flatnonzero(units.images == number), self._shape_of(number)
+            if number in shape.kept:
+                yield number, own, shape.kept[number]
+            elif not self._is_shared(shape, layer, number, len(own)):
+                yield number, own, None
+            else:
+                together[shape].append((number, own))
+                if len(together[shape]) == _IMAGES:
+                    yield from self._whole(shape, together.pop(shape))
+            self._forget(layer, number, len(own))
+        for shape, images in together.items():
+            yield from self._whole(shape, images)
+
+    def _whole(self, shape: "_Shape", images: list[tuple]) -> Iterator[tuple]:
+        """Forward passes of whole images: one call for a few of them."""
+        numbers = [number for number, _ in images]
+        filled = np.stack(
+            [
+                np.asarray(self._images[numbers[min(n, len(numbers) - 1)]], np.float32)
+                for n in range(_IMAGES)
+            ]
+        )
+        saved = shape.whole(shape.weights, filled)
+        for (number, own), each in zip(images, saved[: len(images)], strict=True):
+            if self._is_needed(number) and shape.has_room():
+                shape.kept[number] = each
+            yield number, own, each
+
+    def _is_shared(self, shape: "_Shape", layer: str, number: int, count: int) -> bool:
+        """Whether a forward pass of the whole image is less work than its units'."""
+        if self._control is not None or self._own_values:
+            return False
+        if self._size_of(shape.passes(layer)) * shape.whole.bytes > _MOST_KEPT:
+            return False
+        counts = {layer: count}
+        if shape.has_room():
+            counts = {each: self._left[each, number] for each in self._best}
+        work = sum(
+            count * shape.passes(each).crop.forward_work(whole=False)
+            for each, count in counts.items()
+            if count
+        )
+        return work > shape.whole.work
+
+    def _is_needed(self, number: int) -> bool:
+        return any(self._left[layer, number] > 0 for layer in self._best)
+
+    def _forget(self, layer: str, number: int, count: int) -> None:
+        self._left[layer, number] -= count
+        if not self._is_needed(number):
+            self._shape_of(number).kept.pop(number, None)
+
+    def _size_of(self, passes: unit_passes.UnitPasses) -> int:
+        if self._batch_size:
+            return self._batch_size
+        unit, most = passes.crop.bytes(), _MOST
+        if jax.default_backend() == "cpu":
+            most = min(max(_BYTES_CPU // unit, _FEWEST_CPU), _MOST_CPU)
+        return int(max(1, min(most, _BUDGET // unit)))
+
+    def _shape_of(self, number: int) -> "_Shape":
+        shape = np.shape(self._images[number])
+        if shape not in self._shapes:
+            self._shapes[shape] = _Shape(
+                self._apply, self._function, shape, tuple(self._best)
+            )
+        return self._shapes[shape]
 
     def _chosen(self, layer: str, channels: Sequence[int] | None) -> np.ndarray:
         count = len(self._best[layer].values)
         chosen = np.arange(count) if channels is None else np.asarray(channels, int)
         wrong = chosen[(chosen < 0) | (chosen >= count)]
         if len(wrong):
-            raise BadInput(
-                f"channel {wrong[0]}: {layer} of {self._net.name} has 0 to {count - 1}"
-            )
+            raise BadInput(f"channel {wrong[0]}: {layer} has 0 to {count - 1}")
         return chosen
 
 
+class _Shape:
+    """The function for images of one shape, and what is kept of such images."""
+
+    def __init__(self, apply, function, shape: tuple, layers: tuple[str, ...]):
+        self.image = jax.ShapeDtypeStruct((1, *shape), np.float32)
+        # Layers below the first rectifier have none; the function has some.
+        jax.eval_shape(
+            rectify.rectify(apply, "gradient", nonlinear="gradient"), self.image
+        )
+        program = model_functions.prepare(function, 1, shape, np.float32)
+        self.weights, self.kept = program.weights, {}
+        self._given = program.apply, unit_passes.abstract(program), self.image
+        self._layers = layers
+
+    def passes(self, layer: str) -> unit_passes.UnitPasses:
+        """Those of a layer's units."""
+        return unit_passes.unit_passes(*self._given, layer)
+
+    @functools.cached_property
+    def whole(self) -> unit_passes.WholePass:
+        """The forward pass of whole images, for the units of all layers."""
+        return unit_passes.whole_pass(*self._given, self._layers)
+
+    def has_room(self) -> bool:
+        """Whether one more image's forward pass may be kept."""
+        return (len(self.kept) + 1) * self.whole.bytes <= _MOST_KEPT
+
+
+class _Units(collections.namedtuple("_Units", "channels positions values images")):
+    """Units of one layer: [N] int, [N, 2] int, [N] float or None, [N] int."""
+
+    def at(self, index) -> "_Units":
+        """The units at some indices."""
+        return _Units(*(part if part is None else part[index] for part in self))
+
+
+def _batch(key, batch: list[tuple]) -> tuple:
+    numbers, images, wholes = zip(*batch, strict=True)
+    return key, np.array(numbers), images, wholes if key[1] else None
+
+
+def crop_with_zeros(image: np.ndarray, first, size: tuple[int, int]) -> np.ndarray:
+    """`size` pixels of the image from `first` on, zero where the image has none."""
+    cut = np.zeros((*size, image.shape[-1]), np.float32)
+    (top, left), (height, width) = (int(n) for n in first), image.shape[:2]
+    rows = slice(max(top, 0), max(min(top + size[0], height), 0))
+    columns = slice(max(left, 0), max(min(left + size[1], width), 0))
+    seen = image[rows, columns]
+    row, column = rows.start - top, columns.start - left
+    cut[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
+    return cut
+
+
 def project(
-    net: Spec,
-    params: dict,
+    apply: Callable,
     images: Sequence[np.ndarray],
     best: TopK | Mapping[str, TopK],
     *,
     layer: str,
     channels: Sequence[int] | None = None,
-    rule: deconvnet.Rule = "deconvnet",
-    batch_size: int | None = None,
-    control: controls.Control | None = None,
-    own_values: bool = False,
+    **options,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The strongest images' patches and their projections, cut to the receptive field.
 
     This is a `Projector` for one layer. The projections are those that
-    `deconvnet.reconstruct` gives of the whole image.
+    `deconvnet.project` gives of the whole image.
 
-    A patch is as large as the receptive field, or as the net's input where that is
-    smaller. At the border it is moved into the image, so that it still holds all that
-    the unit sees. Where the image is smaller than the patch, the rest is zero.
+    A patch is as large as the receptive field, or as the image where that is smaller.
+    At the border it is moved into the image, so that it still holds all that the unit
+    sees. Where images differ in size, what one of them lacks is zero.
 
     Args:
-      net: the architecture.
-      params: its parameters.
-      images: the data set by index, each [H, W, C] float as `convnet.prepare` makes
-        them.
+      apply: a JAX function of images [N, H, W, C]; it closes over its weights.
+      images: the data set by index, each [H, W, C] float as `apply` takes them.
       best: of the layer, or the dict that `topk.scan` gives.
-      layer: name of the layer.
+      layer: name of a hidden value (`capture.layers`).
       channels: which channels, all by default.
-      rule: what the ReLU does in the backward pass.
-      batch_size: projections computed together. None takes what fits a budget.
-      control: changes the net or the trace before a unit is projected (`controls.py`).
-      own_values: the seed holds the unit's activation in this net, not the value in
-        `best`, which another net may have given.
+      **options: of `Projector`:
+        rule: what rectifiers do in the backward pass, "deconvnet" by default;
+        nonlinear: what other nonlinearities do (`rectify`);
+        batch_size: projections computed together; None takes what fits a budget;
+        control: takes something away before a unit is projected (`controls.py`);
+        own_values: the seed holds the unit's activation in this function, not the value
+          in `best`, which another one may have given;
+        channel_axis: "first" where hidden maps are [N, C, h, w].
 
     Returns:
       patches, projections: both [M, K, h, w, C] float32 for M channels, zero where
       `best` has no image.
 
     Raises:
-      BadInput: an unknown layer or channel, or no image for any of the channels.
+      BadInput: as `Projector` does, or no image for any of the channels.
     """
     best = best if isinstance(best, Mapping) else {layer: best}
-    projector = Projector(
-        net,
-        params,
-        images,
-        best,
-        {layer: channels},
-        rule=rule,
-        batch_size=batch_size,
-        control=control,
-        own_values=own_values,
-    )
+    projector = Projector(apply, images, best, {layer: channels}, **options)
     return projector.project(layer, channels)

@@ -1,0 +1,173 @@
+"""The forward and the backward pass of units, compiled for batches of them.
+
+They are two compiled calls: in a single one, XLA would recompute the switches for every
+position of their windows rather than keep them. Weights are arguments, so that one
+program serves all weights; so are positions and channels.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zf_jax import xla
+from zf_jax.transforms import closure, crop, gates, jaxpr
+from zf_jax.transforms.crop import Crop, Saved
+
+# Changes what a unit is projected from (`controls.py`):
+# (crop, saved, column, offsets, channel, seed) -> (saved, seed).
+Control = Callable[..., tuple[dict, jax.Array]]
+
+
+class UnitPasses:
+    """The passes of units of one layer, for images of one shape.
+
+    Attributes:
+      crop: what a unit needs.
+    """
+
+    def __init__(self, traced: jaxpr.TracedFunction, result):
+        """Units of `result`, a variable of the function."""
+        self.crop = found = Crop(traced, result)
+
+        @functools.partial(xla.jit, static_argnames="with_columns")
+        def forward(weights, crops, offsets, with_columns):
+            run = functools.partial(found.forward, found.prepare(weights))
+            saved, columns = jax.vmap(run)(crops, offsets)
+            saved = {key: saved[key] for key in found.reads}
+            # What is not returned is not computed.
+            return saved, columns if with_columns else columns[:, :0]
+
+        @xla.jit
+        def cut(wholes, offsets):
+            stacked = {
+                key: jnp.stack([whole[key] for whole in wholes]) for key in found.reads
+            }
+            return jax.vmap(found.cut)(stacked, offsets)
+
+        @xla.jit
+        def backward(weights, saved, columns, offsets, channels, values, control):
+            prepared = found.prepare(weights)
+
+            def project(saved, column, offsets, channel, value):
+                value = column[channel] if value is None else value
+                seed = jnp.zeros(found.channels).at[channel].set(value)
+                if control is not None:
+                    given = saved, column, offsets, channel, seed
+                    saved, seed = control(found, *given)
+                return found.backward(prepared, saved, offsets, seed)
+
+            return jax.vmap(project)(saved, columns, offsets, channels, values)
+
+        self._forward, self._cut, self._backward = forward, cut, backward
+
+    def forward(
+        self, weights, crops: np.ndarray, positions: np.ndarray, with_columns: bool
+    ) -> tuple:
+        """Computes units from what they see, as far as the backward pass reads it.
+
+        Args:
+          weights: of the function.
+          crops: [N, *size, C] float, cut out of their images at `crop.firsts`.
+          positions: [N, 2] int, of the units.
+          with_columns: also gives all channels at the positions.
+
+        Returns:
+          The saved values by key, [N, ...], and the channels, [N, C] or [N, 0].
+        """
+        offsets = self._offsets(positions)
+        return self._forward(weights, crops[:, None], offsets, with_columns)
+
+    @staticmethod
+    def nothing(count: int) -> tuple:
+        """What `forward` gives where the backward pass reads nothing of `count` units."""
+        return {}, np.zeros((count, 0), np.float32)
+
+    def cut(self, wholes: Sequence[Mapping], positions: np.ndarray) -> tuple:
+        """As `forward`, from what `WholePass` gave for each unit's image.
+
+        Nothing is told of the channels.
+        """
+        _, columns = self.nothing(len(wholes))
+        return self._cut(list(wholes), self._offsets(positions)), columns
+
+    def backward(
+        self, weights, forward: tuple, positions, channels, values, control
+    ) -> jax.Array:
+        """Projects units back to what they see, [N, *size, C].
+
+        Args:
+          weights: of the function.
+          forward: from `forward` or `cut`.
+          positions: [N, 2] int, of the units.
+          channels: [N] int.
+          values: [N] float, of the seeds; None takes those that `forward` found.
+          control: changes saved values and seeds; or None.
+        """
+        given = self._offsets(positions), channels, values, control
+        return self._backward(weights, *forward, *given)
+
+    def _offsets(self, positions: np.ndarray) -> np.ndarray:
+        return self.crop.offsets[self.crop.index(positions)]
+
+
+class WholePass:
+    """The forward pass of whole images of one shape, as far as crops read it.
+
+    Attributes:
+      bytes: of what it saves of one image.
+      work: what it costs, as `costs` counts.
+    """
+
+    def __init__(self, traced: jaxpr.TracedFunction, crops: Sequence[Crop]):
+        """For crops of the traced function."""
+        saved: dict[crop.Key, Saved] = {}
+        for each in crops:
+            saved |= {s.key: s for s in each.saved if s.key in each.reads}
+        self.bytes = sum(s.whole.size * s.whole.dtype.itemsize for s in saved.values())
+        self.work = max((each.forward_work(whole=True) for each in crops), default=0)
+
+        @xla.jit
+        def run(weights, images):
+            save = functools.partial(
+                crop.save_whole, traced, list(saved.values()), weights
+            )
+            return jax.vmap(save)(images[:, None])
+
+        self._run = run
+
+    def __call__(self, weights, images: np.ndarray) -> list[dict]:
+        """What is saved of each image of [N, H, W, C]."""
+        found = self._run(weights, images)
+        return [{k: each[n] for k, each in found.items()} for n in range(len(images))]
+
+
+@functools.lru_cache(maxsize=64)
+def trace(apply, weights: tuple, image: jax.ShapeDtypeStruct) -> tuple:
+    """A function of weights and images, traced for one; and its results by layer."""
+    traced = jaxpr.trace(apply, weights, image, keep=gates.is_gate)
+    shapes = jax.eval_shape(apply, list(weights), image)
+    structure = jax.tree.structure(shapes)
+    return traced, jax.tree.unflatten(structure, traced.results)
+
+
+@functools.lru_cache(maxsize=128)
+def unit_passes(apply, weights: tuple, image, layer: str) -> UnitPasses:
+    """The passes of a layer; the same ones for the same program."""
+    traced, results = trace(apply, weights, image)
+    return UnitPasses(traced, results[layer])
+
+
+@functools.lru_cache(maxsize=64)
+def whole_pass(apply, weights: tuple, image, layers: tuple[str, ...]) -> WholePass:
+    """The forward pass of whole images for the units of several layers."""
+    traced, _ = trace(apply, weights, image)
+    crops = [unit_passes(apply, weights, image, layer).crop for layer in layers]
+    return WholePass(traced, crops)
+
+
+def abstract(program: closure.Hoisted) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """The shapes and dtypes of a program's weights, as the functions here take them."""
+    return tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)
