@@ -99,7 +99,10 @@ def trunk(config: timing.CommonConfig) -> Trunk:
         net.input.size,
         read_maps,
         {layer.name: shapes[layer.name].maps[-1] for layer in net.layers},
-        functools.partial(projection.Projector, net, params),
+        functools.partial(
+            projection.Projector,
+            lambda images: model.apply({"params": params}, images)[0],
+        ),
         make_reference,
     )
 

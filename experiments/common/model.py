@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from experiments.common import hidden_layers, onnx_model, whole_images
+from experiments.common import hidden_layers, onnx_model
 from experiments.common.hidden_layers import HiddenLayer
 from experiments.common.onnx_model import OnnxConfig
 from zf_jax import cli, convnet, deconvnet
@@ -176,6 +176,10 @@ class LoadedModel:
         order = hidden_layers.channel_order(self.model)
         return capture.maps(self.model.function, layers, channels=order)
 
+    def with_params(self, params) -> "LoadedModel":
+        """The same model with other parameters."""
+        return dataclasses.replace(self, model=self.model.with_params(params))
+
     def with_maps(self, layers: Sequence[str]) -> Callable[[jax.Array], tuple]:
         """A function of prepared images to the logits and the layers' maps, by name.
 
@@ -219,42 +223,20 @@ class LoadedModel:
         self, images, best, *, layer: str, channels=None, **options
     ) -> tuple[np.ndarray, np.ndarray]:
         """Patches and projections by the rule, as `projection.project` does."""
-        if self.model.spec is None:
-            projector = self.projector(images, {layer: best}, {layer: channels})
-            return projector.project(layer, channels)
-        return projection.project(
-            self.model.spec,
-            self.model.params,
-            images,
-            best,
-            layer=layer,
-            channels=channels,
-            rule=self.rule,
-            **options,
-        )
+        projector = self.projector(images, {layer: best}, {layer: channels}, **options)
+        return projector.project(layer, channels)
 
-    def projector(self, images, best, channels):
-        """Projects the strongest images of several layers, layer by layer.
-
-        It is a `projection.Projector`, or has its method `project`.
-        """
-        if self.model.spec is None:
-            return whole_images.Projector(
-                self.model.function,
-                images,
-                best,
-                self.layers,
-                rule=self.rule,
-                nonlinear=self.nonlinear,
-                channels=hidden_layers.channel_order(self.model),
-            )
+    def projector(self, images, best, channels, **options) -> projection.Projector:
+        """Projects the strongest images of several layers, layer by layer."""
         return projection.Projector(
-            self.model.spec,
-            self.model.params,
+            self.model.function,
             images,
             best,
             channels,
             rule=self.rule,
+            nonlinear=self.nonlinear,
+            channel_axis=hidden_layers.channel_order(self.model),
+            **options,
         )
 
     def frame(self, image: np.ndarray) -> np.ndarray:

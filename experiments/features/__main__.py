@@ -49,7 +49,7 @@ def main(config: FeaturesConfig) -> list[pathlib.Path]:
     """Finds the top-k in one pass for all layers, then draws layer by layer."""
     loaded = model.load(config.model)
     layers = unit_choice.layers(config.units, loaded)
-    control_names = controls.names(config.controls, loaded)
+    control_names = controls.names(config.controls)
     data = dataset.open_images(config.data, loaded)
     out = output.folder(config.output, loaded.run, "features")
     k, path = min(config.k, len(data)), out / "pass.npz"

@@ -7,18 +7,16 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from experiments.common.model import LoadedModel
 from experiments.features.pages import LayerUnits
 from zf_jax import cli
 from zf_jax.errors import BadInput
 from zf_jax.figures import control_sheet, raster
-from zf_jax.layers import Pool
 from zf_jax.probes import controls, random_weights, similarity
 from zf_jax.probes.topk import TopK
+from zf_jax.transforms import rectify
 
 _NAMES = ("random_weights", "wrong_unit", "centre_switches", "random_switches")
-# Those of a model that is a function, and the most steps of its cascade.
-_OF_FUNCTIONS = ("random_weights",)
+# The most steps of the cascade that are drawn.
 _STEPS = 5
 # Units on one sheet.
 _ROWS = 16
@@ -35,24 +33,18 @@ class ControlConfig:
     )
 
 
-def names(config: ControlConfig, loaded: LoadedModel) -> tuple[str, ...]:
+def names(config: ControlConfig) -> tuple[str, ...]:
     """The chosen controls, in the order of the sheet.
 
     Raises:
-      BadInput: there is no such control, or none for a model that is no Spec.
+      BadInput: there is no such control.
     """
-    known = _NAMES if loaded.model.spec else _OF_FUNCTIONS
     if config.control == ("all",):
-        return known
+        return _NAMES
     for name in config.control:
         if name not in _NAMES:
             raise BadInput(f"--control={name}: there are {', '.join(_NAMES)}, or all")
-        if name not in known:
-            raise BadInput(
-                f"--control={name}: needs a Spec; of {loaded.model.name}, a function, "
-                f"there is {', '.join(known)}"
-            )
-    return tuple(name for name in known if name in config.control)
+    return tuple(name for name in _NAMES if name in config.control)
 
 
 def draw(
@@ -83,7 +75,7 @@ def draw(
 
     patches, true = (part[:, 0] for part in project())
     columns, similarities = {f"projection\n({loaded.rule})": true}, {}
-    for name, heading, changed in _changes(chosen, units, seed):
+    for name, heading, changed in _changes(chosen, units, data, seed):
         other = project(**changed)[1][:, 0]
         similarities[name] = _means(similarity.compare(true, other))
         columns[f"{heading}\n{_in_short(similarities[name])}"] = other
@@ -118,76 +110,54 @@ def _sheets(
 
 
 def _changes(
-    chosen: tuple[str, ...], units: LayerUnits, seed: int
+    chosen: tuple[str, ...], units: LayerUnits, data, seed: int
 ) -> Iterator[tuple[str, str, dict]]:
-    """Name and heading of each column, and what its projections are called with."""
-    if units.loaded.model.spec is None:
-        yield from _random_functions(units, jax.random.key(seed))
-        return
-    for name, heading, control in _controls(chosen, units, seed):
-        yield name, heading, {"control": control}
+    """Name and heading of each column, and what its projections are called with.
 
-
-def _random_functions(
-    units: LayerUnits, key: jax.Array
-) -> Iterator[tuple[str, str, dict]]:
-    """Steps of the cascade of a model that is a function, from the layer down."""
-    loaded, layer, size = units.loaded, units.layer, units.loaded.crop_size
-
-    def apply(params, images):
-        changed = dataclasses.replace(loaded, model=loaded.model.with_params(params))
-        return changed.maps([layer])(images)
-
-    image = jax.ShapeDtypeStruct((1, *size, loaded.input.channels), np.float32)
-    steps = random_weights.cascade(apply, loaded.model.params, image, key)
-    shown = np.linspace(0, len(steps) - 1, min(_STEPS, len(steps))).round().astype(int)
-    for index in shown:
-        name, params = steps[index]
-        changed = dataclasses.replace(loaded, model=loaded.model.with_params(params))
-        heading = "random weights\ndown to\n" + "/\n".join(name.rsplit("/", 1))
-        yield f"random_weights, down to {name}", heading, {"loaded": changed}
-
-
-def _controls(
-    chosen: tuple[str, ...], units: LayerUnits, seed: int
-) -> Iterator[tuple[str, str, controls.Control]]:
-    """Name, heading and control of each column that makes sense in the layer."""
-    net, layer = units.loaded.model.spec, units.layer
+    There are those that make sense in the layer.
+    """
     keys = jax.random.split(jax.random.key(seed), len(_NAMES))
     keys = dict(zip(_NAMES, keys, strict=True))
     if "random_weights" in chosen:
-        for lowest in controls.cascade(net, layer):
-            yield _random_weights(units, keys["random_weights"], lowest)
+        yield from _random_weights(units, data, keys["random_weights"])
     # A layer of one channel has no other unit.
     if "wrong_unit" in chosen and len(units.best.values) > 1:
-        yield "wrong_unit", "wrong unit", controls.wrong_unit(keys["wrong_unit"])
+        control = controls.wrong_unit(keys["wrong_unit"])
+        yield "wrong_unit", "wrong unit", {"control": control}
     # Without a pool below there are no switches.
-    below = (op for each in net.layers[: net.index(layer)] for op in each.ops)
-    if not any(isinstance(op, Pool) for op in below):
-        return
-    if "centre_switches" in chosen:
-        yield "centre_switches", "centre switches", controls.centre_switches()
-    if "random_switches" in chosen:
+    has_switches = rectify.has_switches(
+        units.loaded.maps([units.layer]), _image(units, data)
+    )
+    if "centre_switches" in chosen and has_switches:
+        control = controls.centre_switches()
+        yield "centre_switches", "centre switches", {"control": control}
+    if "random_switches" in chosen and has_switches:
         control = controls.random_switches(keys["random_switches"])
-        yield "random_switches", "random switches", control
+        yield "random_switches", "random switches", {"control": control}
+
+
+def _image(units: LayerUnits, data) -> jax.ShapeDtypeStruct:
+    number = int(units.best.images[units.channels[0], 0])
+    return jax.ShapeDtypeStruct((1, *np.shape(data[number])), np.float32)
 
 
 def _random_weights(
-    units: LayerUnits, key: jax.Array, lowest: str
-) -> tuple[str, str, controls.Control]:
-    """A step of the cascade: random weights from the layer down to `lowest`."""
-    layer = units.layer
-    span = layer if lowest == layer else f"{layer} to {lowest}"
-    # Long names do not fit one line above a picture.
-    lines = span if len(span) < 18 else span.replace(" to ", "\nto ")
-    control = controls.random_weights(
-        units.loaded.model.spec,
-        units.loaded.model.params,
-        key,
-        layer=layer,
-        lowest=lowest,
-    )
-    return f"random_weights, {span}", f"random weights\n{lines}", control
+    units: LayerUnits, data, key: jax.Array
+) -> Iterator[tuple[str, str, dict]]:
+    """Steps of the cascade, from the unit's layer down."""
+    loaded, layer = units.loaded, units.layer
+
+    def apply(params, images):
+        return loaded.with_params(params).maps([layer])(images)
+
+    given = loaded.model.params, _image(units, data), key
+    steps = random_weights.cascade(apply, *given)
+    shown = np.linspace(0, len(steps) - 1, min(_STEPS, len(steps))).round().astype(int)
+    for index in shown:
+        name, params = steps[index]
+        heading = "random weights\ndown to\n" + "/\n".join(name.rsplit("/", 1))
+        changed = loaded.with_params(params)
+        yield f"random_weights, down to {name}", heading, {"loaded": changed}
 
 
 def _means(found: similarity.Similarity) -> dict:

@@ -82,7 +82,7 @@ class UnitPasses:
 
     @staticmethod
     def nothing(count: int) -> tuple:
-        """What `forward` gives where the backward pass reads nothing of `count` units."""
+        """What `forward` gives of units whose backward pass reads nothing."""
         return {}, np.zeros((count, 0), np.float32)
 
     def cut(self, wholes: Sequence[Mapping], positions: np.ndarray) -> tuple:

@@ -68,6 +68,35 @@ class Saved(NamedTuple):
         return jax.ShapeDtypeStruct(tuple(shape), self.whole.dtype)
 
 
+class PoolPart(NamedTuple):
+    """The part of a pool with switches that one unit needs.
+
+    Attributes:
+      key: of its switches.
+      gate: the pool, of an operand that holds the padding along the axes of the part.
+      shape: of the switches.
+      operand: the shape of what it pools.
+      starts: where each window begins in the operand's map, [entries] by axis.
+      lengths: of the axes of the operand's map.
+    """
+
+    key: Key
+    gate: gates.Gate
+    shape: tuple[int, ...]
+    operand: tuple[int, ...]
+    starts: tuple[jax.Array, ...]
+    lengths: tuple[int, ...]
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Of the window, over all axes."""
+        return self.gate.window[0]
+
+    def first(self, axis: int) -> jax.Array:
+        """Where `operand` begins in its map."""
+        return self.starts[axis][0] + self.gate.window[2][axis][0]
+
+
 class _Step(NamedTuple):
     """An operation on the parts of its operands.
 
@@ -132,6 +161,9 @@ class Crop:
         ]
         self.saved = [each for step in self._steps for each in step.saved]
         self._cutters = {each.key: self._cutter(each) for each in self.saved}
+        for each in self.saved:
+            for region in each.regions.values() if each.gate else ():
+                self._reader.column(region.first)
         self._get_result = self._read(result, self._unit, 0)
         image, whole = self._regions[traced.image], traced.image.aval.shape
         image = {a: image.get(a) or _whole(at[0], whole[a]) for a in (1, 2)}
@@ -271,6 +303,28 @@ class Crop:
         clean = dict(zip(self._traced.inputs[:-1], given, strict=True))
         jaxpr.run([e for e in self._equations if not self._depends(e)], clean)
         return clean, self._reader.preparations.run(clean)
+
+    def pools(self, offsets: jax.Array) -> list[PoolPart]:
+        """The pools with switches, for a unit's position."""
+        found = []
+        for each in self.saved:
+            if each.gate is None or each.gate.window is None:
+                continue
+            equation = self._traced.equations[each.key[0]]
+            whole, shape = equation.invars[0].aval.shape, each.part.shape
+            gate = gates.in_part(each.gate, each.regions)
+            starts, operand = [], list(whole)
+            windows = zip(*each.gate.window, strict=True)
+            for axis, (size, stride, (before, _)) in enumerate(windows):
+                first = 0
+                if axis in each.regions:
+                    first = offsets[self._reader.column(each.regions[axis].first)]
+                    operand[axis] = (shape[axis] - 1) * stride + size
+                starts.append((first + jnp.arange(shape[axis])) * stride - before)
+            found.append(
+                PoolPart(each.key, gate, shape, tuple(operand), tuple(starts), whole)
+            )
+        return found
 
     def cut(self, whole: Mapping[Key, jax.Array], offsets: jax.Array) -> dict:
         """A unit's part of the saved values of the whole image."""

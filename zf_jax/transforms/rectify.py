@@ -22,7 +22,7 @@ from typing import Any, get_args
 import jax
 
 from zf_jax.errors import BadInput
-from zf_jax.transforms import gates, rectify_plan
+from zf_jax.transforms import gates, jaxpr, rectify_plan
 
 Nonlinear = rectify_plan.Nonlinear
 
@@ -118,6 +118,14 @@ def rectify(
     if nonlinear not in (None, *get_args(Nonlinear)):
         raise BadInput(f"nonlinear {nonlinear!r}: there are 'gradient' and 'sign'")
     return Rectified(apply, rule, nonlinear, may_have_none)
+
+
+def has_switches(function: Callable, image: jax.ShapeDtypeStruct) -> bool:
+    """Whether a function of an image, as shape and dtype, has pools with switches."""
+    rectified = rectify(function, "gradient", nonlinear="gradient", may_have_none=True)
+    traced, _ = jaxpr.inlined(rectified, image, keep=gates.is_gate)
+    found = (gates.of(e) for e in jaxpr.live_equations(traced.jaxpr))
+    return any(gate is not None and gate.window is not None for gate in found)
 
 
 def _listed(places: list[str]) -> str:
