@@ -173,8 +173,8 @@ def test_controls(run, dead, creatures_dir, tmp_path, drawn):
     rows = json.loads((tmp_path / "controls.json").read_text())["layer5"]
     # By hand: steps of the cascade from the layer down to the first.
     assert list(rows) == [
-        "random_weights, layer5",
-        "random_weights, layer5 to layer1",
+        "random_weights, down to layer5/kernel",
+        "random_weights, down to layer1/kernel",
         "wrong_unit",
         "centre_switches",
         "random_switches",
