@@ -248,6 +248,20 @@ def test_the_images_axis_is_found_wherever_it_is():
     np.testing.assert_allclose(value, images.reshape(4, 4) @ weights.T)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", third_party_nets.NETS)
+def test_what_is_listed_can_be_had(name):
+    apply = third_party_nets.NETS[name].make()
+    images = jax.ShapeDtypeStruct((2, *third_party_nets.SHAPE), jnp.float32)
+    listed = capture.layers(apply, images)
+    assert listed
+    maps = capture.maps(apply, [layer.name for layer in listed])
+    found = jax.eval_shape(maps, images)
+    assert {layer.name: layer.shape for layer in listed} == {
+        name: value.shape for name, value in found.items()
+    }
+
+
 def test_a_function_of_one_batch_size():
     def apply(images):
         return jax.nn.relu(images.reshape(2, 90))

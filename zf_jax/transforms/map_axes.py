@@ -84,5 +84,8 @@ def _follow(equation, operand, axes) -> None:
             reduced = equation.params["axes"]
             if axis not in reduced:
                 axes[result] = axis - sum(each < axis for each in reduced)
-        case _ if len(before) == len(after):
-            axes.update(dict.fromkeys(equation.outvars, axis))
+        case "scan" | "while" | "cond" | "gather" | "scatter":
+            pass
+        case _:
+            alike = [r for r in equation.outvars if len(r.aval.shape) == len(before)]
+            axes.update(dict.fromkeys(alike, axis))
