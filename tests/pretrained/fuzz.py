@@ -1,5 +1,6 @@
 """Mutated ONNX files, read one after the other: `python -m tests.pretrained.fuzz`.
 
+The arguments: how many; the importer, sequential or any (graph); a seed.
 Prints what became of them as JSON. In a process of its own, so that its peak of memory
 is theirs alone.
 """
@@ -20,8 +21,9 @@ from onnx import TensorProto, helper
 
 from tests.pretrained.graphs import Chain
 from zf_jax.errors import BadInput
-from zf_jax.pretrained import reader
-from zf_jax.pretrained import sequential as onnx_import
+from zf_jax.pretrained import onnx as onnx_import
+from zf_jax.pretrained import reader, sequential
+from zf_jax.pretrained.onnx_ops import OPERATIONS
 
 # Seconds after which a file counts as one that never ends.
 _TIME_LIMIT = 10
@@ -74,7 +76,7 @@ def _trunk():
 _NUMBERS = [0, 1, -1, 2, 3, 5, 22, 255, 2**16, 2**31 - 1, 2**40, 2**62, -(2**63)]
 _FLOATS = [0.0, -1.0, 0.5, 1e-38, 3e38, float("nan"), float("inf"), -float("inf")]
 _TEXTS = ["", "\n", "image", "über\x1b", "a/b/../c", "x" * 3000, "weight", "/"]
-_OPS = sorted({*reader._METHODS, "Shape", "Cast", "Identity", "Constant", "Concat"})
+_OPS = sorted({*reader._METHODS, *OPERATIONS})
 
 
 def _flip(rng, data):
@@ -165,10 +167,16 @@ def mutants(count, seed):
         yield number, mutate(rng, data)
 
 
-def read(path):
+_IMPORTERS = {
+    "sequential": lambda path: sequential.read(path, mean=0.0),
+    "any": lambda path: onnx_import.load(path, mean=0.0, size=(9, 9)),
+}
+
+
+def read(path, importer):
     """What becomes of the file: a word, or a fault's traceback."""
     try:
-        onnx_import.read(path, mean=0.0)
+        _IMPORTERS[importer](path)
     except BadInput as error:
         message = str(error)
         fit = message.isprintable() and len(message) < 2000
@@ -182,20 +190,20 @@ def _too_long(*_):
     raise TimeoutError
 
 
-def main(count=3000, seed=0):
+def main(count=3000, importer="sequential", seed=0):
     outcomes, faults, slowest = collections.Counter(), {}, 0.0
     signal.signal(signal.SIGALRM, _too_long)
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "net.onnx"
         path.write_bytes(_trunk().model().SerializeToString())
-        read(path)
+        read(path, importer)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number, data in mutants(count, seed):
             path.write_bytes(data)
             signal.alarm(_TIME_LIMIT)
             start = time.monotonic()
-            outcome = read(path)
+            outcome = read(path, importer)
             signal.alarm(0)
             slowest = max(slowest, time.monotonic() - start)
             if outcome not in ("loaded", "refused"):
@@ -211,4 +219,4 @@ def main(count=3000, seed=0):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*(int(each) if each.isdigit() else each for each in sys.argv[1:]))

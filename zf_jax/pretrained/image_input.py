@@ -12,6 +12,8 @@ from zf_jax.layers import Pair, pair
 from zf_jax.pretrained.onnx_graph import Graph
 from zf_jax.pretrained.onnx_ops.table import Node
 
+# Of an image. A damaged file can ask for any number.
+_MOST_CHANNELS = 2**12
 Layout = Literal["NHWC", "NCHW"]
 # They leave the order of an image's axes as it is.
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Cast", "Identity", "Clip", "Pad"}
@@ -73,9 +75,11 @@ def find(proto: onnx.GraphProto, graph: Graph) -> ImageInput:
     batch, *rest = shapes[name]
     rows, columns, channels = rest if layout == "NHWC" else (*rest[1:], rest[0])
     if channels is None and first is not None and first.op == "Conv":
-        kernel = graph.constants.get(first.inputs[1])
-        if kernel is not None:
-            channels = kernel.shape[1] * first.get("group", 1)
+        kernels = [graph.constants.get(name) for name in first.inputs[1:2]]
+        if kernels and np.ndim(kernels[0]) > 1:
+            channels = kernels[0].shape[1] * first.get("group", 1)
+    if channels is not None and channels > _MOST_CHANNELS:
+        raise BadInput(f"takes images of {channels} channels, too many")
     return ImageInput(name, layout, batch, (rows, columns), channels)
 
 
@@ -100,7 +104,7 @@ def _first_sliding(graph: Graph, image: str) -> tuple[Node | None, bool]:
 def _layout(
     shape: tuple[int | None, ...], first: Node | None, transposed: bool
 ) -> Layout:
-    if transposed and tuple(first.get("perm", ())) == (0, 3, 1, 2):
+    if transposed and first.get("perm") == (0, 3, 1, 2):
         return "NHWC"
     if first is not None:
         return "NCHW"

@@ -85,7 +85,7 @@ def load(
         _check_operations(graph, image.name)
         return _model(path.stem, graph, image, mean, scale, channels, upto, size)
     except BadInput as reason:
-        raise BadInput(f"{path}: {reason}") from reason.__cause__
+        raise BadInput(f"{path}: {protobuf.one_line(reason)}") from reason.__cause__
 
 
 def _cut(graph: Graph, upto: str | None) -> Graph:

@@ -70,8 +70,9 @@ class Graph:
         while todo:
             node = todo.pop()
             constant = node.op not in _RANDOM and _taken(node) <= {"", *known}
-            if node.op == "If" and node.inputs[0] in known:
-                nodes, stored = _inlined(node, known[node.inputs[0]])
+            condition = known.get(node.inputs[0]) if node.inputs else None
+            if node.op == "If" and condition is not None:
+                nodes, stored = _inlined(node, condition)
                 todo += reversed(nodes)
                 known |= stored
             elif constant and node.op in OPERATIONS:
@@ -144,10 +145,14 @@ def _node(node: onnx.NodeProto, opset: int) -> Node:
         raise BadInput(f"{protobuf.describe(node)} has a name that is no text")
     own = node.domain in ("", "ai.onnx")
     op = node.op_type if own else f"{node.domain}.{node.op_type}"
-    attributes = {
-        each.name: _attribute(onnx.helper.get_attribute_value(each), opset)
-        for each in node.attribute
-    }
+    try:
+        attributes = {
+            each.name: _attribute(onnx.helper.get_attribute_value(each), opset)
+            for each in node.attribute
+        }
+    except ValueError as error:
+        reason = protobuf.one_line(error)
+        raise BadInput(f"{protobuf.describe(node)}: {reason}") from None
     name = protobuf.name(node)
     return Node(op, name, attributes, opset, tuple(node.input), tuple(node.output))
 
@@ -155,7 +160,7 @@ def _node(node: onnx.NodeProto, opset: int) -> Node:
 def _attribute(value, opset: int):
     match value:
         case bytes():
-            return value.decode()
+            return value.decode(errors="replace")
         case onnx.TensorProto():
             return protobuf.array(value)
         case onnx.GraphProto():
@@ -310,7 +315,8 @@ def weights(graph: Graph) -> dict[str, np.ndarray]:
         for i, name in enumerate(node.inputs):
             value = graph.constants.get(name)
             if value is not None and i not in static and is_weight(value):
-                found[name] = np.asarray(value, np.float32)
+                with np.errstate(over="ignore"):
+                    found[name] = np.asarray(value, np.float32)
         for inner in _graphs(node):
             own = {**graph.constants, **inner.constants}
             found |= weights(dataclasses.replace(inner, constants=own))
