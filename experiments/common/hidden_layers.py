@@ -60,15 +60,18 @@ def of_model(model: Model, size: Pair) -> dict[str, HiddenLayer]:
         shapes = geometry.shapes(model.spec, size)
         fields = geometry.receptive_fields(model.spec)
         return {
-            name: HiddenLayer(name, each.maps, _within(fields[name], size))
+            name: HiddenLayer(name, each.maps, tuple(map(min, fields[name].size, size)))
             for name, each in shapes.items()
         }
     one = jax.ShapeDtypeStruct((1, *size, model.input.channels), jnp.float32)
     tags, found = _tags(model, one), {}
     for row in capture.layers(model.function, one, channels=channel_order(model)):
-        field = _within(row.receptive_field, size)
         found[row.name] = HiddenLayer(
-            row.name, row.shape[1:], field, row.operation, row.name in tags
+            row.name,
+            row.shape[1:],
+            row.receptive_field,
+            row.operation,
+            row.name in tags,
         )
     return found
 
@@ -112,11 +115,6 @@ def check(
         f"--{flag}={name}: none of the {len(layers)} hidden values of {model.name}; "
         f"near to it: {', '.join(near)}"
     )
-
-
-def _within(field, size: Pair) -> Pair:
-    """Rows and columns of a receptive field, at most the image's."""
-    return size if field is None else tuple(map(min, field.size, size))
 
 
 def _tags(model: Model, image: jax.ShapeDtypeStruct) -> set[str]:

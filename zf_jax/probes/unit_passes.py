@@ -147,7 +147,7 @@ class WholePass:
 @functools.lru_cache(maxsize=64)
 def trace(apply, weights: tuple, image: jax.ShapeDtypeStruct) -> tuple:
     """A function of weights and images, traced for one; and its results by layer."""
-    traced = jaxpr.trace(apply, weights, image, keep=gates.is_gate)
+    traced = jaxpr.trace(apply, weights, image, keep=gates.is_closed)
     shapes = jax.eval_shape(apply, list(weights), image)
     structure = jax.tree.structure(shapes)
     return traced, jax.tree.unflatten(structure, traced.results)

@@ -21,13 +21,19 @@ normalisation one `norm`. What lies within a loop or a branch (`lax.scan`,
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from zf_jax.errors import BadInput
-from zf_jax.transforms import flat_program, hidden_values, map_axes, operations
+from zf_jax.transforms import (
+    flat_program,
+    hidden_values,
+    map_axes,
+    operations,
+    receptive_fields,
+)
 from zf_jax.transforms import jaxpr as jaxprs
 
 Channels = Literal["first", "last"]
@@ -40,13 +46,14 @@ class Layer(NamedTuple):
       name: what `maps` knows it by.
       operation: what gave it: conv, relu, max_pool, …
       shape: [N, h, w, c] or [N, d], as `maps` gives it.
-      receptive_field: of one of its units; None where not known.
+      receptive_field: rows and columns of the image that a unit sees, at most the
+        image's; None where the images are no [N, H, W, C].
     """
 
     name: str
     operation: str
     shape: tuple[int, ...]
-    receptive_field: Any = None
+    receptive_field: tuple[int, int] | None = None
 
 
 class Layers(tuple[Layer, ...]):
@@ -61,7 +68,7 @@ class Layers(tuple[Layer, ...]):
                 each.name,
                 each.operation,
                 " x ".join(map(str, each.shape)),
-                "-" if each.receptive_field is None else str(each.receptive_field),
+                " x ".join(map(str, each.receptive_field or "-")),
             )
             for each in self
         ]
@@ -92,7 +99,14 @@ def layers(apply: Callable, images, *, channels: Channels = "last") -> Layers:
         view = traced.view(value)
         if view:
             found.append(Layer(value.name, value.operation, view.shape))
-    return Layers(found)
+    fields = {}
+    if len(images.shape) == 4:
+        hidden = maps(apply, [each.name for each in found], channels=channels)
+        image = jax.ShapeDtypeStruct(images.shape, images.dtype)
+        fields = receptive_fields.receptive_fields(hidden, image)
+    return Layers(
+        each._replace(receptive_field=fields.get(each.name)) for each in found
+    )
 
 
 def maps(

@@ -73,7 +73,7 @@ def hoist(
 
     # A gate stays one equation, so that it is known for what it is.
     traced, result = jaxpr.inlined(
-        fresh, *examples, inline=jaxpr.JIT, keep=gates.is_gate
+        fresh, *examples, inline=jaxpr.JIT, keep=gates.is_closed
     )
     program = jaxpr.Program.of(traced.jaxpr)
     make = _make_apply if not shared or xla.is_traced(traced.consts) else _shared_apply

@@ -33,6 +33,7 @@ RULES: tuple[Rule, ...] = get_args(Rule)
 Window = tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]
 
 _MARK = "marked "
+_STRAIGHT_THROUGH = "straight_through"
 # A uint8 switch tells at most 255 entries of a window apart.
 _MOST_ENTRIES = 255
 
@@ -79,9 +80,17 @@ def of(equation: JaxprEqn) -> Gate | None:
     return _gates.get(_name(equation))
 
 
-def is_gate(equation: JaxprEqn) -> bool:
-    """Whether an equation is a gate."""
-    return of(equation) is not None
+def is_closed(equation: JaxprEqn) -> bool:
+    """Whether an equation is a gate or `straight_through`, and not to be opened.
+
+    What is inside does not tell its derivative.
+    """
+    return of(equation) is not None or is_straight_through(equation)
+
+
+def is_straight_through(equation: JaxprEqn) -> bool:
+    """Whether an equation is `straight_through`."""
+    return _name(equation) == _STRAIGHT_THROUGH
 
 
 def mark(gate: Gate, function: Callable) -> Callable:
@@ -176,7 +185,7 @@ def straight_through(passed: jax.Array, value: jax.Array) -> jax.Array:
 
 @functools.cache
 def _straight_through_equation() -> Callable:
-    return _named("straight_through", _straight_through)
+    return _named(_STRAIGHT_THROUGH, _straight_through)
 
 
 def _pass_on(rule: Rule, x: jax.Array, saved: tuple) -> jax.Array:

@@ -123,7 +123,7 @@ def rectify(
 def has_switches(function: Callable, image: jax.ShapeDtypeStruct) -> bool:
     """Whether a function of an image, as shape and dtype, has pools with switches."""
     rectified = rectify(function, "gradient", nonlinear="gradient", may_have_none=True)
-    traced, _ = jaxpr.inlined(rectified, image, keep=gates.is_gate)
+    traced, _ = jaxpr.inlined(rectified, image, keep=gates.is_closed)
     found = (gates.of(e) for e in jaxpr.live_equations(traced.jaxpr))
     return any(gate is not None and gate.window is not None for gate in found)
 

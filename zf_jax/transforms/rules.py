@@ -40,6 +40,8 @@ def access(equation, context: Context) -> Access | None:
     gate = gates.of(equation)
     if gate:
         return rules_sliding.gate(equation, gate)
+    if gates.is_straight_through(equation):
+        return _elementwise(equation, context)
     rule = _RULES.get(equation.primitive.name)
     return rule(equation, context) if rule else None
 
