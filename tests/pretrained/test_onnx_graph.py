@@ -110,6 +110,34 @@ def test_normalisations(tmp_path):
     assert len(loaded.params) == 8
 
 
+def test_quantised_nets(tmp_path):
+    # As onnxruntime quantises them: the rectifier is the least of the numbers.
+    chain = Chain((2, 3, 6, 6))
+
+    def quantise(values, scale, zero):
+        scale, zero = chain.store(np.float32(scale)), chain.store(zero)
+        quantised = chain.off_path("QuantizeLinear", values, scale, zero)
+        return chain.off_path("DequantizeLinear", quantised, scale, zero)
+
+    chain.tensor = quantise("image", 0.02, np.uint8(3))
+    kernel = quantise(chain.store(chain.weights(4, 3, 3, 3)), 0.01, np.int8(0))
+    chain.add("Conv", kernel)
+    chain.tensor = quantise(chain.tensor, 0.01, np.int8(-128))
+    loaded = load(chain.model(), tmp_path)
+    assert set(loaded.params) == {kernel}
+    pixels = graphs.images((2, 3, 6, 6))
+    got = np.asarray(outputs(loaded, pixels)).transpose(0, 3, 1, 2)
+    off = np.abs(got - graphs.onnxruntime_of(chain.model(), pixels))
+    # What lies halfway between two numbers may become either.
+    assert off.max() < 0.0101
+    assert (off > 1e-6).mean() < 0.02
+    images = graphs.images((2, 6, 6, 3))
+    rectified = rectify.rectify(loaded.function, nonlinear="gradient")
+    assert np.abs(jax.grad(lambda x: rectified(x).sum())(images)).max() > 0
+    # That of the image cuts off what is below -3, no more.
+    assert rectified.rectifiers == 1
+
+
 def test_residuals_and_names(tmp_path):
     chain = Chain().conv(4, 3, (3, 3), pads=[1, 1, 1, 1]).add("Relu")
     before = chain.tensor

@@ -1,14 +1,17 @@
 """Numbers of few bits, and back.
 
-Rounding has no derivative: what an activation that is quantised passes back is zero.
+An activation that is quantised stays float32 here: it is a whole number, and has the
+derivative that training gives it, as if it were not rounded ("straight through"). Where
+the least number stands for zero, as behind a rectifier, quantising rectifies.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
 
 from zf_jax.errors import BadInput
-from zf_jax.pretrained.onnx_ops.table import Array, Node, operation
+from zf_jax.pretrained.onnx_ops.table import Array, Node, is_numpy, operation
 
 
 @operation("QuantizeLinear")
@@ -27,11 +30,10 @@ def quantize_linear(
     scaled = (x.astype(wide) / own.astype(wide)).astype(x.dtype)
     if not jnp.issubdtype(kind, jnp.integer):
         return _as_small_float(node, scaled, kind)
-    found = jnp.round(scaled)
-    if zero_point is not None:
-        found = found + _along(node, zero_point, x).astype(found.dtype)
     limits = jnp.iinfo(kind)
-    return jnp.clip(found, int(limits.min), int(limits.max)).astype(kind)
+    zero = _zero(node, zero_point, x)
+    found = jnp.clip(_round(scaled), limits.min - zero, limits.max - zero) + zero
+    return found.astype(kind) if is_numpy(x) else found
 
 
 @operation("DequantizeLinear")
@@ -57,6 +59,24 @@ def dynamic_quantize_linear(node: Node, x: Array) -> tuple[Array, Array, Array]:
     zero_point = jnp.clip(jnp.round(-low / safe), 0, 255)
     found = jnp.clip(jnp.round(x / safe) + zero_point, 0, 255)
     return found.astype(jnp.uint8), scale, zero_point.astype(jnp.uint8)
+
+
+@jax.custom_jvp
+def _round(x: Array) -> jax.Array:
+    """To whole numbers, halves to the even; passes a derivative on as it is."""
+    return jnp.round(x)
+
+
+_round.defjvps(lambda tangent, _, x: tangent)
+
+
+def _zero(node: Node, zero_point: Array | None, x: Array) -> Array | float:
+    """The zero point for the entries of x, a number where there is one."""
+    if zero_point is None:
+        return 0.0
+    if zero_point.size == 1 and is_numpy(zero_point):
+        return float(zero_point.item())
+    return _along(node, zero_point, x).astype(x.dtype)
 
 
 def _as_small_float(node: Node, x: Array, kind: np.dtype) -> Array:
