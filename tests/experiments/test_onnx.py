@@ -32,6 +32,19 @@ def dense(shape, units, channels=3):
     return chain.add("Gemm", weights, chain.weights(units), transB=1)
 
 
+def logits_of(chain):
+    chain.add("GlobalAveragePool").add("Flatten")
+    return chain.add("Gemm", chain.weights(10, 6), chain.weights(10), transB=1)
+
+
+def residual():
+    """A block that adds what it was given, of 32 x 32; its maps are made4_0."""
+    chain = graphs.Chain(("n", 3, 32, 32))
+    chain.conv(6, 3, (5, 5), pads=[2] * 4).add("Relu")
+    stem = chain.tensor
+    return chain.conv(6, 6, (3, 3), pads=[1] * 4).add("Add", stem).add("Relu")
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
     """A folder with ONNX files, names.txt, and images of several sizes in two folders.
@@ -48,6 +61,8 @@ def here(tmp_path_factory):
         ("sigmoid", dense(("n", 3, 32, 32), 10).add("Sigmoid")),
         ("open", dense(("n", 3, "h", "w"), 10)),
         ("grey", dense(("n", 1, 32, 32), 10, channels=1)),
+        ("maps", residual()),
+        ("residual", logits_of(residual())),
         ("four", trunk(("n", 4, 32, 32), channels=4)),
     ):
         onnx.save(chain.model(), folder / f"{name}.onnx")
@@ -111,6 +126,29 @@ def test_features_of_a_trunk(here, tmp_path):
     assert "skipped image" in ran.err
     assert "broken.jpg" in ran.err
     assert "1 of 4 files could not be read" in ran.out
+
+
+def test_features_of_a_residual_graph(here, tmp_path):
+    given = ("--maps=2,", "--layers=made4_0")
+    ran = features(here, tmp_path, *given, net="residual", images="holiday/square.png")
+    assert pictures(ran) == ["made4_0.png", "contact.png"]
+    pixels = np.asarray(Image.open(here / "holiday" / "square.png"), np.float32) / 255
+    maps = onnx.load(here / "maps.onnx")
+    maps = graphs.onnxruntime_of(maps, pixels[None].transpose(0, 3, 1, 2))[0, 2]
+    arrays = numbers_in(tmp_path / "made4_0.npz")
+    assert arrays["values"][0, 0] == pytest.approx(maps.max(), rel=1e-4)
+    position = np.unravel_index(maps.argmax(), maps.shape)
+    np.testing.assert_array_equal(arrays["positions"][0, 0], position)
+    assert arrays["projections"].any()
+    # By hand: 5 x 5 pixels, and one more on each side.
+    assert arrays["patches"].shape[2:] == (7, 7, 3)
+
+
+def test_occlusion_up_to_a_value_of_the_graph(here, tmp_path):
+    given = ("--upto=made1_0", "--neighbour_images=0")
+    ran = occlusion(here, tmp_path, *given, net="residual")
+    assert "residual has no classes" in ran.out
+    assert numbers_in(tmp_path / "square.npz")["activity"].shape == (4, 4, 6)
 
 
 def test_features_of_classes(here, tmp_path, monkeypatch):
