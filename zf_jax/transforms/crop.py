@@ -207,6 +207,9 @@ class Crop:
             return self._plan_gate(equation, gate, getters, part)
 
         def bind(**changes):
+            if gates.is_straight_through(equation):
+                # Its jaxpr is for the whole map.
+                return lambda _, values: [gates.straight_through(*values)]
             return lambda _, values: jaxpr.bind(equation, values, **changes)
 
         compute = bind()
