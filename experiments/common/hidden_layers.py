@@ -69,7 +69,7 @@ def of_model(model: Model, size: Pair) -> dict[str, HiddenLayer]:
         found[row.name] = HiddenLayer(
             row.name,
             row.shape[1:],
-            row.receptive_field,
+            row.receptive_field or size,
             row.operation,
             row.name in tags,
         )

@@ -155,7 +155,9 @@ def _random_weights(
     shown = np.linspace(0, len(steps) - 1, min(_STEPS, len(steps))).round().astype(int)
     for index in shown:
         name, params = steps[index]
-        heading = "random weights\ndown to\n" + "/\n".join(name.rsplit("/", 1))
+        # Of params/block0/Conv_0/kernel what tells it from the others.
+        *path, _ = name.split("/") if "/" in name else (name, "")
+        heading = "random weights\ndown to\n" + "/\n".join(path[-2:])
         changed = loaded.with_params(params)
         yield f"random_weights, down to {name}", heading, {"loaded": changed}
 
