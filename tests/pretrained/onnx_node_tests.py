@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from zf_jax.pretrained import onnx_graph
+from zf_jax.pretrained import onnx_graph, onnx_reader
 from zf_jax.pretrained.onnx_ops import OPERATIONS
 
 # Why a test may fail, with the names of those that do.
@@ -100,7 +100,7 @@ def run(case: Case, *, constant: bool = False) -> None:
     """
     model = case.test.model
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    graph = onnx_graph.read(model.graph, opset)
+    graph = onnx_reader.read(model.graph, opset)
     static = _static(graph, set())
     for inputs, outputs in case.test.data_sets:
         given = {}

@@ -343,3 +343,10 @@ def test_old_opsets(tmp_path):
     assert "of opset 6, known are 7" in refused(
         Chain(opset=6).conv(4, 3, (3, 3)).model(), tmp_path
     )
+
+
+def test_images_that_a_reshape_would_mix(tmp_path):
+    # Along the first axis are the classes of one image, not the images.
+    chain = Chain((1, 3, 6, 6)).conv(8, 3, (6, 6)).add("Reshape", np.array([8]))
+    chain.add("Softmax", axis=0).add("Reshape", np.array([1, 8]))
+    assert_same(tmp_path, chain, count=3)

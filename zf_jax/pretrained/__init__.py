@@ -1,8 +1,11 @@
 """Nets that somebody else trained.
 
 onnx.py         any ONNX graph of a vision net -> model.Model
-onnx_graph.py   the graph, evaluated node by node in JAX
+onnx_reader.py  the graph of the file
+onnx_graph.py   nodes and constants: cut, folded and evaluated
+onnx_node.py    one node, computed in JAX or NumPy
 onnx_ops/       ONNX's operations, by family
+onnx_params.py  which constants are parameters of the model
 batch.py        graphs written for a fixed number of images
 image_input.py  the image that a graph takes
 protobuf.py     the file itself

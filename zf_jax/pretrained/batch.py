@@ -2,8 +2,8 @@
 
 Exporters fix the number of images, mostly to 1, unless they are told otherwise, and
 write it into the shapes that `Reshape` makes. Where the images lie along the first axis
-of what is reshaped, as in most nets, n times as many images make the first axis of the
-result n times as long. Other graphs are computed image by image, under `jax.vmap`.
+before and after, as in most nets, that axis becomes as long as there are images. Other
+graphs are computed image by image, under `jax.vmap`.
 """
 
 from collections.abc import Callable, Mapping

@@ -22,7 +22,7 @@ import onnx.inliner
 from zf_jax import model
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
-from zf_jax.pretrained import batch, image_input, onnx_graph, protobuf
+from zf_jax.pretrained import batch, image_input, onnx_params, onnx_reader, protobuf
 from zf_jax.pretrained.image_input import ImageInput
 from zf_jax.pretrained.onnx_graph import Graph
 from zf_jax.pretrained.sequential import load_spec
@@ -80,7 +80,7 @@ def load(
     try:
         if file.functions:
             file = onnx.inliner.inline_local_functions(file)
-        graph = _cut(onnx_graph.read(file.graph, opset), upto)
+        graph = _cut(onnx_reader.read(file.graph, opset), upto)
         image = image_input.find(file.graph, graph)
         _check_operations(graph, image.name)
         return _model(path.stem, graph, image, mean, scale, channels, upto, size)
@@ -138,7 +138,7 @@ def _model(
     activation = None
     if upto is None:
         graph, activation = _without_activation(graph, image, shape)
-    params = onnx_graph.weights(graph)
+    params = onnx_params.weights(graph)
     return model.Model(
         _apply(graph, image, shape, reverse=order == "bgr"),
         {key: jnp.asarray(value) for key, value in params.items()},
@@ -154,8 +154,8 @@ def _apply(
 ) -> Callable:
     """What the model applies: (params, images) -> output, or outputs by name."""
     first = image.layout == "NCHW"
-    params = onnx_graph.weights(graph)
-    graph = graph.without(params)
+    params = onnx_params.weights(graph)
+    graph = onnx_params.without(graph, params)
     own = (shape[2], *shape[:2]) if first else shape
     run = batch.runner(graph, image.name, params, own, image.batch)
 
@@ -194,7 +194,7 @@ def _without_activation(
     logits = graph.cut(node.inputs[:1])
     apply = _apply(logits, image, shape, reverse=False)
     images = jax.ShapeDtypeStruct((2, *shape), np.float32)
-    (ndim,) = {jax.eval_shape(apply, onnx_graph.weights(logits), images).ndim}
+    (ndim,) = {jax.eval_shape(apply, onnx_params.weights(logits), images).ndim}
     if ndim != 2 or node.get("axis", -1) not in (1, -1):
         return graph, None
     return logits, _ACTIVATIONS[node.op]
