@@ -4,7 +4,7 @@ Map of the package (section numbers are the paper's, arXiv 1311.2901v3):
 
     layers.py            operations and layers, as frozen data
     net_spec.py, spec.py a sequence of layers; the nets of the paper
-    geometry.py          map sizes, parameters, receptive fields and crops: nothing runs
+    geometry.py          map sizes, parameters, receptive fields: nothing runs
     ops/                 convolution, pooling with switches, LRN: forward and transpose
     kernels/             forms of convolutions that a CPU computes faster than XLA's
     convnet.py           images -> logits and Trace                    section 2

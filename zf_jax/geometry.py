@@ -4,7 +4,6 @@ Map sizes, parameter counts, multiply-adds, and the receptive fields of units. R
 columns are counted from 0 at the top left; every interval is half open, [first, last).
 """
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -189,58 +188,6 @@ def receptive_fields(net: Spec) -> dict[str, ReceptiveField]:
     return found
 
 
-class Crop(NamedTuple):
-    """A receptive-field crop: only what one unit depends on, as a small net of its own.
-
-    To compute a unit at (row, column) of a layer's maps, the whole image is not needed.
-    The part of the image that the unit sees is cut out (`receptive_fields(net)[layer]`
-    tells where), and `Crop.net` runs on it. This net has the same filters and no
-    padding, and its last layer has a single position, the unit's. At the image's border
-    a crop reaches beyond the image and beyond the lower layers' maps. There is padding,
-    which must be zero for a filter and minus infinity for a pool; `convnet.ValidMask`
-    marks it. `probes/receptive_field_crops.py` cuts images and makes the masks.
-
-    Attributes:
-      net: the layers up to the unit's, without padding, for images of the receptive
-        field's size.
-      maps: which entries of each lower layer's maps the unit depends on: the unit at
-        row i on rows [start + i * step, start + i * step + size).
-      outputs: the same for the lower layers' outputs.
-    """
-
-    net: Spec
-    maps: dict[str, ReceptiveField]
-    outputs: dict[str, ReceptiveField]
-
-
-def receptive_field_crop(net: Spec, layer: str) -> Crop:
-    """The receptive-field crop of the units of a convolutional layer.
-
-    Raises:
-      BadInput: an unknown layer, or a dense layer is on the way to it.
-    """
-    net = net.upto(layer)
-    field, maps, outputs = ReceptiveField((1, 1), (1, 1), (0, 0)), {}, {}
-    for index in range(len(net.layers) - 1, -1, -1):
-        each = net.layers[index]
-        if isinstance(each.filter, Dense):
-            raise BadInput(f"{each.name} of {net.name}: dense, it sees the whole image")
-        if index < len(net.layers) - 1:
-            outputs[each.name] = field
-            for op in reversed(each.ops_after_maps):
-                field = _input_field(field, op)
-            maps[each.name] = field
-        for op in reversed(each.ops_to_maps):
-            field = _input_field(field, op)
-    last = dataclasses.replace(net.layers[-1], ops=net.layers[-1].ops_to_maps)
-    layers = tuple(
-        dataclasses.replace(each, ops=tuple(map(_unpadded, each.ops)))
-        for each in (*net.layers[:-1], last)
-    )
-    given = dataclasses.replace(net.input, size=field.size)
-    return Crop(Spec(net.name, given, layers), maps, outputs)
-
-
 def _input_field(field: ReceptiveField, op) -> ReceptiveField:
     """What `op` reads to compute `field`."""
     if not isinstance(op, Conv | Pool):
@@ -251,10 +198,6 @@ def _input_field(field: ReceptiveField, op) -> ReceptiveField:
         tuple(field.step[i] * op.stride[i] for i in axes),
         tuple(field.start[i] * op.stride[i] - op.padding[i][0] for i in axes),
     )
-
-
-def _unpadded(op):
-    return dataclasses.replace(op, padding=0) if isinstance(op, Conv | Pool) else op
 
 
 def patch(
