@@ -38,11 +38,10 @@ class Trace(NamedTuple):
 
 
 class ValidMask(NamedTuple):
-    """Which entries of maps are real, where arrays reach beyond the image's maps.
+    """Which entries of maps are real, where images are padded to a common size.
 
-    A receptive-field crop reaches beyond the border of a map, and so does an image that
-    is padded to a common size. What lies there is padding: it never wins in a pool, and
-    is zero for a filter.
+    What lies beyond an image's own maps is padding: it never wins in a pool, and is
+    zero for a filter.
 
     Attributes:
       maps: [N, H', W', 1] bool by layer: true for entries of the layer's maps.
@@ -51,10 +50,6 @@ class ValidMask(NamedTuple):
 
     maps: dict[str, jax.Array]
     outputs: dict[str, jax.Array]
-
-    def mask_switches(self, layer: str, switches: jax.Array) -> jax.Array:
-        """Switches of a layer that point nowhere outside of the layer's outputs."""
-        return jnp.where(self.outputs[layer], switches, jnp.uint8(pooling.NOWHERE))
 
 
 class Filter(nn.Module):
@@ -134,10 +129,6 @@ class ConvNet(nn.Module):
                 x = self._apply(op, x, layer, trace, train)
             if valid and layer.name in valid.outputs:
                 x = jnp.where(valid.outputs[layer.name], x, 0)
-                if layer.name in trace.switches:
-                    switches = trace.switches[layer.name]
-                    switches = valid.mask_switches(layer.name, switches)
-                    trace.switches[layer.name] = switches
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 

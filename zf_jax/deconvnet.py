@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from zf_jax import xla
-from zf_jax.convnet import Trace, ValidMask
+from zf_jax.convnet import Trace
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Flatten, Pool, Relu
 from zf_jax.ops import conv, pooling
@@ -53,7 +53,6 @@ def reconstruct(
     layer: str,
     rule: Rule = "deconvnet",
     lrn: LrnRule | None = None,
-    valid: ValidMask | None = None,
 ) -> jax.Array:
     """Projects a layer's activations back to pixels.
 
@@ -70,7 +69,6 @@ def reconstruct(
         its true "gradient". Not in the paper: by default the identity, as in Mahendran
         & Vedaldi 2016, but the gradient with rule "gradient", which then equals
         `jax.grad`.
-      valid: as in `ConvNet`.
 
     Returns:
       [N, H, W, C] in the seed's dtype, signed, in the units of the net's input.
@@ -99,9 +97,6 @@ def reconstruct(
         below = trace.outputs[lower] if lower else trace.images
         kernel = params[each.name]["kernel"]
         signal = _maps_to_input(each, signal, trace, kernel, below.shape, rule)
-        # The switches of a pooled layer are masked already (`mask_switches`).
-        if valid and lower in valid.outputs and lower not in trace.switches:
-            signal = jnp.where(valid.outputs[lower], signal, 0)
     return signal
 
 

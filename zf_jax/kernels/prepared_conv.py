@@ -90,20 +90,6 @@ def winograd_or_none(equation: JaxprEqn, padding: Padding | None = None):
     return PreparedConv(("winograd", rhs), prepare, apply)
 
 
-def as_xla(equation: JaxprEqn) -> PreparedConv:
-    """XLA's own convolution, its kernel laid out beforehand as XLA wants it."""
-    lhs, rhs, out = equation.params["dimension_numbers"]
-    spatial = range(len(rhs) - 2)
-    hwio = (len(rhs) - 1, len(rhs) - 2, *spatial)
-    numbers = lax.ConvDimensionNumbers(lhs, hwio, out)
-    params = equation.params | {"dimension_numbers": numbers}
-
-    def apply(x, kernel):
-        return equation.primitive.bind(x, kernel, **params)
-
-    return PreparedConv(("xla", rhs), lambda kernel: _to_hwio(kernel, rhs), apply)
-
-
 def _is_plain(equation: JaxprEqn) -> bool:
     """Whether it is a 3 x 3 convolution in float32 that slides entry by entry."""
     params = equation.params
