@@ -8,6 +8,7 @@ from jax import lax
 from tests.transforms.test_incremental import compiled_quickly, normal
 from tests.transforms.test_random_nets import assert_incremental
 from zf_jax.probes import occlusion
+from zf_jax.transforms import context
 
 ROW = normal(10, seed=3)
 KERNEL, PRODUCT = normal(3, 3, 2, 4, seed=1), normal(4, 5, seed=2)
@@ -135,3 +136,15 @@ def test_every_operation(operations):
     with compiled_quickly():
         image, fill = normal(10, 12, 2), normal(1, 1, 1, 2, seed=5)
         assert_incremental(model_fn, image, fill, grid, None)
+
+
+def test_a_deep_network_is_not_searched_for_constants():
+    def deep(images):
+        for _ in range(1200):
+            images = images + 1
+        # The product asks whether its other side is a constant.
+        return images[:, 0, 0] @ images[:, 0, 0].T
+
+    traced = jax.make_jaxpr(deep)(jnp.zeros((1, 2, 2, 3))).jaxpr
+    known = context.Context(traced.eqns)
+    assert known.constant(traced.outvars[0]) is None

@@ -16,7 +16,11 @@ class Context:
     """The equations of a traced function, and the constants among their values."""
 
     def __init__(self, equations):
-        self._sources = {out: e for e in equations for out in e.outvars}
+        # Of values that depend on no input: a deep network is not searched for them.
+        self._sources = {}
+        for equation in equations:
+            if all(jaxpr.is_known(atom, self._sources) for atom in equation.invars):
+                self._sources.update(dict.fromkeys(equation.outvars, equation))
         self._constants = {}
         self._slices = _slices_of_pools(equations)
 
