@@ -1,11 +1,10 @@
-"""Intervals and regions against what a sliding operation in NumPy really does."""
+"""Intervals and the regions around them, of many positions at once."""
 
 import numpy as np
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zf_jax.transforms import windows
-from zf_jax.transforms.access import Slide
 from zf_jax.transforms.windows import Interval, Region
 
 QUICK = settings(max_examples=50, deadline=None, derandomize=True)
@@ -25,13 +24,6 @@ def marked(interval: Interval) -> np.ndarray:
     """[T, length]: what changed."""
     entries = np.arange(interval.axis_length)
     return (entries >= interval.low[:, None]) & (entries < interval.high[:, None])
-
-
-def seen(changed, size, stride, before, after):
-    """[T, out]: which sums over sliding windows change, by doing them."""
-    padded = np.pad(changed, ((0, 0), (before, after)))
-    views = np.lib.stride_tricks.sliding_window_view(padded, size, axis=1)
-    return views.sum(axis=-1)[:, ::stride] > 0
 
 
 def assert_around(interval: Interval, changed: np.ndarray):
@@ -57,37 +49,6 @@ def assert_in_region(region: Region, interval: Interval):
 
 
 @QUICK
-@given(
-    intervals(),
-    st.integers(1, 7),
-    st.integers(1, 5),
-    st.tuples(st.integers(0, 6), st.integers(0, 6)),
-)
-def test_slide_is_what_a_sliding_sum_changes(interval, size, stride, padding):
-    before, after = padding
-    assume(interval.axis_length + before + after >= size)
-    changed = seen(marked(interval), size, stride, before, after)
-    slide = Slide(0, 0, size, stride, before)
-    touched = slide.outputs(interval, changed.shape[1])
-    assert_around(touched, changed)
-    assert_in_region(touched.region, touched)
-
-
-@QUICK
-@given(intervals(), st.integers(1, 7), st.integers(1, 5), st.integers(0, 6))
-def test_input_region_is_what_the_outputs_read(interval, size, stride, before):
-    region = interval.region
-    read = Slide(0, 0, size, stride, before).inputs(region)
-    for first, began in zip(region.first, read.first, strict=True):
-        at = [
-            output * stride - before + entry
-            for output in range(first, first + region.size)
-            for entry in range(size)
-        ]
-        assert (min(at), max(at) + 1) == (began, began + read.size)
-
-
-@QUICK
 @given(st.data(), st.integers(1, 20), st.integers(1, 3))
 def test_union_is_around_all_of_them(data, length, count):
     positions = data.draw(st.integers(1, 4))
@@ -103,18 +64,6 @@ def test_union_is_around_all_of_them(data, length, count):
 def _ends(length, positions):
     ends = st.lists(st.integers(0, length), min_size=positions, max_size=positions)
     return st.tuples(ends, ends).map(np.array)
-
-
-@QUICK
-@given(intervals(), st.integers(-5, 5), st.integers(-5, 5))
-def test_shift_is_padding_ahead(interval, before, after):
-    length = interval.axis_length + before + after
-    assume(length >= 1)
-    changed = marked(interval)
-    # Padding below 0 takes entries away.
-    changed = np.pad(changed, ((0, 0), (max(before, 0), max(after, 0))))
-    changed = changed[:, max(-before, 0) :][:, :length]
-    assert_around(Slide(0, 0, before=before).outputs(interval, length), changed)
 
 
 def test_shape_within_shortens_the_windows_axes_alone():

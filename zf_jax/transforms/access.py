@@ -87,6 +87,7 @@ class Table(NamedTuple):
     def outputs(self, changed: Interval, length: int) -> Interval:
         """As of `Slide`."""
         reads = (self.low < changed.high[:, None]) & (self.high > changed.low[:, None])
+        reads &= self.low < self.high
         first, last = reads.argmax(axis=1), length - reads[:, ::-1].argmax(axis=1)
         some = reads.any(axis=1)
         return Interval(np.where(some, first, 0), np.where(some, last, 0), length)
