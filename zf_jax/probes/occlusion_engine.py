@@ -88,7 +88,7 @@ def run_planned(
     planned: Planned, weights, images, fill, grid: Grid, chunk, devices: Devices
 ):
     """`incremental` by a plan, as a function that JAX can trace."""
-    handle = cpu_forms.handle if devices[0].platform == "cpu" else None
+    handle = cpu_forms.handler(devices[0].platform)
 
     def sweep(image, fill):
         clean = planned.traced.values(weights, image[None], handle)

@@ -30,7 +30,8 @@ class UnitPasses:
 
     def __init__(self, traced: jaxpr.TracedFunction, result):
         """Units of `result`, a variable of the function."""
-        self.crop = found = Crop(traced, result)
+        platform = jax.default_backend()
+        self.crop = found = Crop(traced, result, platform)
 
         @functools.partial(xla.jit, static_argnames="with_columns")
         def forward(weights, crops, offsets, with_columns):
@@ -131,9 +132,10 @@ class WholePass:
 
         @xla.jit
         def run(weights, images):
-            save = functools.partial(
-                crop.save_whole, traced, list(saved.values()), weights
-            )
+            def save(image):
+                given = traced, list(saved.values()), weights, image
+                return crop.save_whole(*given, jax.default_backend())
+
             return jax.vmap(save)(images[:, None])
 
         self._run = run

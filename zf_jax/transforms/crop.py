@@ -26,7 +26,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from zf_jax.ops import pooling
-from zf_jax.transforms import costs, crop_regions, gates, jaxpr, linearity
+from zf_jax.transforms import costs, cpu_forms, crop_regions, gates, jaxpr, linearity
 from zf_jax.transforms.context import Context
 from zf_jax.transforms.crop_regions import Regions
 from zf_jax.transforms.evaluation import Evaluation, Getter
@@ -130,9 +130,12 @@ class Crop:
         The argument `offsets` of methods is one of its rows, which `index` finds.
     """
 
-    def __init__(self, traced: TracedFunction, result):
-        """Plans it for `result`, a variable [1, h, w, C] or [1, D] of the function."""
-        self._traced, self._result = traced, result
+    def __init__(self, traced: TracedFunction, result, platform: str):
+        """Plans it for `result`, a variable [1, h, w, C] or [1, D] of the function.
+
+        The platform, cpu, gpu or tpu, tells how convolutions are computed.
+        """
+        self._traced, self._result, self._platform = traced, result, platform
         self._equations = jaxpr.needed_equations(traced.equations, [result])
         self._numbers = {id(e): n for n, e in enumerate(traced.equations)}
         self._dependent = crop_regions.dependent_variables(
@@ -210,6 +213,11 @@ class Crop:
             if gates.is_straight_through(equation):
                 # Its jaxpr is for the whole map.
                 return lambda _, values: [gates.straight_through(*values)]
+            padding = changes.get("padding")
+            if conv := cpu_forms.depthwise_or_none(equation, self._platform, padding):
+                return lambda _, values: [
+                    conv.apply(values[0], conv.prepare(values[1]))
+                ]
             return lambda _, values: jaxpr.bind(equation, values, **changes)
 
         compute = bind()
@@ -438,6 +446,7 @@ def save_whole(
     saved: Collection[Saved],
     weights: Sequence,
     image: jax.Array,
+    platform: str,
 ) -> dict[Key, jax.Array]:
     """Saved values of a whole image [1, H, W, C].
 
@@ -446,7 +455,8 @@ def save_whole(
     atoms = [a for each in saved for a in traced.equations[each.key[0]].invars]
     given = [*traced.constants, *weights, image]
     values = dict(zip(traced.inputs, given, strict=True))
-    jaxpr.run(jaxpr.needed_equations(traced.equations, atoms), values)
+    equations = jaxpr.needed_equations(traced.equations, atoms)
+    jaxpr.run(equations, values, handle=cpu_forms.handler(platform))
     found = {}
     for each in saved:
         operands = traced.equations[each.key[0]].invars
