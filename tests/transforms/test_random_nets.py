@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from tests.transforms import random_maps
 from tests.transforms.test_incremental import (
     ONE,
     assert_same,
@@ -197,4 +198,21 @@ def test_random_nets(data, net, seed, chunk):
     with compiled_quickly():
         assert_incremental(
             _make_net(steps, seed), normal(*shape), fill, positions, chunk
+        )
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.data(),
+    st.lists(st.sampled_from([*random_maps.OPERATIONS]), min_size=1, max_size=5),
+    st.tuples(st.integers(9, 24), st.integers(9, 24), st.just(3)),
+    st.integers(0, 1000),
+)
+def test_random_maps(data, names, shape, seed):
+    positions, fill = data.draw(grids(shape[:2])), normal(1, 1, 1, 3, seed=7)
+    net = random_maps.make(names, seed)
+    with compiled_quickly():
+        assert_incremental(
+            lambda images: [net(images)], normal(*shape), fill, positions, None
         )

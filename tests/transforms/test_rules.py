@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -86,21 +87,69 @@ def dilated_filter(x):
 
 
 def dilated_first(x):
-    """A transposed convolution: its windows are not followed."""
-    return lax.conv_transpose(
-        x,
-        normal(2, 2, 4, 3),
-        (2, 2),
-        "VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    """Transposed convolutions: one is followed, one also steps, and is not."""
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    kernel = normal(2, 3, 4, 3)
+    return (
+        lax.conv_transpose(x, kernel, (2, 3), "VALID", **options),
+        lax.conv_general_dilated(
+            x, kernel, (2, 1), ((3, 1), (0, 2)), lhs_dilation=(3, 2), **options
+        ),
     )
 
 
 def padded_between(x):
-    """Interior padding is not followed, edges are."""
     zero = jnp.zeros((), x.dtype)
     around = lax.pad(x, zero, ((0, 0, 0), (1, 2, 0), (0, -1, 0), (0, 0, 0)))
-    return around, lax.pad(x, zero, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0)))
+    between = lax.pad(x, zero + 1, ((0, 0, 0), (1, 0, 2), (-1, 2, 1), (0, 0, 0)))
+    return around, between
+
+
+def padded_by_a_value(x):
+    """What is only known when the function runs: the whole map."""
+    return lax.pad(x, normal(1).sum(), ((0, 0, 0), (1, 1, 0), (0, 0, 0), (0, 0, 0)))
+
+
+def mirrored(x):
+    widths = (0, 0), (2, 1), (0, 3), (0, 0)
+    return [jnp.pad(x, widths, mode=mode) for mode in ("reflect", "edge", "symmetric")]
+
+
+def resized(x):
+    """Both ways, rows more and columns fewer; a narrow band of a matrix at most."""
+    shape = len(x), 2 * x.shape[1], 5, x.shape[3]
+    return [jax.image.resize(x, shape, method) for method in ("nearest", "bilinear")]
+
+
+def taken(x):
+    """By constant indices; by such as depend on the image; single entries."""
+    index = np.array([3, 3, 0, 5])
+
+    def of_one(x):
+        return jnp.take(x, x[0, :, 0].argmax()[None], axis=1)
+
+    return (
+        jnp.take(x, index, axis=1),
+        jax.vmap(of_one)(x),
+        x[:, index, index],
+        lax.dynamic_slice_in_dim(x, 2, 3, axis=2),
+    )
+
+
+def depth_to_space(x):
+    n, h, w, _ = x.shape
+    x = x.reshape(n, h, w, 2, 2).transpose(0, 1, 3, 2, 4)
+    x = x.reshape(n, 2 * h, 2 * w)
+    return x, x.reshape(n, h, 2, w, 2).transpose(0, 1, 3, 2, 4)
+
+
+def joined_beside(x):
+    """Windows in some of the operands, at other places of the result."""
+    upper = jnp.ones((len(x), 2, *x.shape[2:]), x.dtype)
+    return (
+        jnp.concatenate([upper, x, 2 * x], axis=1),
+        jnp.concatenate([upper > 0, x > 0], axis=1),
+    )
 
 
 OPERATIONS = (
@@ -117,11 +166,19 @@ OPERATIONS = (
     dilated_filter,
     dilated_first,
     padded_between,
+    padded_by_a_value,
+    mirrored,
+    resized,
+    taken,
+    depth_to_space,
+    joined_beside,
 )
 
 
 @pytest.mark.parametrize(
-    "operations", [OPERATIONS[:6], OPERATIONS[6:]], ids=["moves axes", "others"]
+    "operations",
+    [OPERATIONS[:6], OPERATIONS[6:11], OPERATIONS[11:]],
+    ids=["moves axes", "slides", "places"],
 )
 def test_every_operation(operations):
     def model_fn(images):

@@ -132,12 +132,16 @@ class Reader:
         """Regions of a value that is the same at all positions, `fill` beyond it."""
         shape = list(atom.aval.shape)
         sizes = list(shape)
-        for axis, region in zip(axes, regions, strict=True):
+        by_axis = list(zip(axes, regions, strict=True))
+        for axis, region in by_axis:
             sizes[axis] = region.size
         if repeat := self._repeated(atom, axes, sizes):
-            return repeat
+            # As with any value, what lies beyond it is `fill`.
+            bounds = [(0 * r.first, 0 * r.first + shape[a]) for a, r in by_axis]
+            mask = self.mask(len(shape), axes, bounds, regions)
+            return _masked(repeat, mask, fill) if mask else repeat
         pads, starts = [(0, 0, 0)] * len(shape), {}
-        for axis, (first, size) in zip(axes, regions, strict=True):
+        for axis, (first, size) in by_axis:
             # What lies beyond the value altogether is `fill`, however far.
             first = first.clip(-size, shape[axis])
             before = max(0, -int(first.min()))
@@ -224,6 +228,14 @@ class Reader:
             return [cut(evaluation, each) for each in results] if cut else results
 
         return compute
+
+
+def _masked(get: Getter, mask, fill) -> Getter:
+    def masked(evaluation: Evaluation) -> jax.Array:
+        value = get(evaluation)
+        return jnp.where(mask(evaluation), value, jnp.asarray(fill, value.dtype))
+
+    return masked
 
 
 def _padder(atom, pads, fill) -> Callable[[dict], jax.Array]:
