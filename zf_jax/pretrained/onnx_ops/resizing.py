@@ -4,7 +4,9 @@ The positions that an entry of the result reads, and their weights, are known wh
 graph is traced: each axis is a `gather` a tap, times constant weights.
 """
 
+import functools
 import math
+import operator
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -193,7 +195,7 @@ def _weighted(x: Array, axis: int, positions: np.ndarray, weights: np.ndarray) -
         * _along(weights[:, k].astype(kind), x.ndim, axis)
         for k in used
     )
-    return sum(parts, start=np.zeros((), kind)).astype(x.dtype)
+    return functools.reduce(operator.add, parts).astype(x.dtype)
 
 
 def _along(values: np.ndarray, rank: int, axis: int) -> np.ndarray:
