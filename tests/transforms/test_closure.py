@@ -216,3 +216,16 @@ def test_a_model_that_is_changed_in_place(compilations):
                 got = run(after.weights, after.apply, X)
             assert found == []
             np.testing.assert_allclose(got, function(X), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_stay():
+    """Rules of gathers look into them: they are no weights, and tell programs apart."""
+
+    def looked_up(positions):
+        return closure.hoist(lambda x: jnp.take(x, positions, axis=0) @ W, X)
+
+    first, same, other = map(looked_up, np.array([[0, 2], [0, 2], [3, 1]]))
+    assert len(first.weights) == 1
+    assert first.apply is same.apply is not other.apply
+    given = X[np.array([3, 1])] @ W
+    np.testing.assert_allclose(other.apply(other.weights, X), given, rtol=1e-6)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from zf_jax import xla
 from zf_jax.transforms import gates, jaxpr
@@ -77,29 +78,40 @@ def hoist(
     )
     program = jaxpr.Program.of(traced.jaxpr)
     make = _make_apply if not shared or xla.is_traced(traced.consts) else _shared_apply
-    return Hoisted(make(program, jax.tree.structure(result)), traced.consts, result)
+    # Rules of gathers look into the indices, so that those stay in the program.
+    indices = {i: c for i, c in enumerate(traced.consts) if jaxpr.is_index(c)}
+    weights = [c for i, c in enumerate(traced.consts) if i not in indices]
+    apply = make(program, indices, jax.tree.structure(result))
+    return Hoisted(apply, weights, result)
 
 
-def _make_apply(program: jaxpr.Program, structure) -> Callable:
-    """A function that runs a program."""
+def _make_apply(program: jaxpr.Program, indices: dict, structure) -> Callable:
+    """A function that runs a program, with some of its constants by their number."""
 
     def apply(weights, *arguments):
-        leaves = jaxpr.evaluate(program, weights, arguments, inline={})
+        given = iter(weights)
+        consts = [
+            indices[i] if i in indices else next(given)
+            for i in range(len(program.constvars))
+        ]
+        leaves = jaxpr.evaluate(program, consts, arguments, inline={})
         return jax.tree.unflatten(structure, leaves)
 
     return apply
 
 
-def _shared_apply(program: jaxpr.Program, structure) -> Callable:
+def _shared_apply(program: jaxpr.Program, indices: dict, structure) -> Callable:
     """The function that runs a program; the same one for the same program."""
-    key = signature(program), structure
+    values = ((i, np.asarray(each)) for i, each in indices.items())
+    same = tuple((i, each.shape, each.tobytes()) for i, each in values)
+    key = signature(program), structure, same
     with _lock:
         alike = _programs.setdefault(key, [])
         _programs.move_to_end(key)
         for known, apply in alike:
             if same_program(known, program):
                 return apply
-        apply = _make_apply(program, structure)
+        apply = _make_apply(program, indices, structure)
         # The oldest of those that differ in a literal alone goes first.
         alike[:] = [*alike[-3:], (program, apply)]
         if len(_programs) > _MOST_PROGRAMS:

@@ -1,6 +1,8 @@
 """What rules know of the program that an equation stands in."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,13 +17,16 @@ _LARGEST = 1 << 20
 class Context:
     """The equations of a traced function, and the constants among their values."""
 
-    def __init__(self, equations):
+    def __init__(self, equations, constants: Mapping[Any, np.ndarray] | None = None):
+        """Of equations, and of variables whose values are known."""
+        self._constants = dict(constants or {})
         # Of values that depend on no input: a deep network is not searched for them.
-        self._sources = {}
+        self._sources, known = {}, dict(self._constants)
         for equation in equations:
-            if all(jaxpr.is_known(atom, self._sources) for atom in equation.invars):
-                self._sources.update(dict.fromkeys(equation.outvars, equation))
-        self._constants = {}
+            if all(jaxpr.is_known(atom, known) for atom in equation.invars):
+                made = dict.fromkeys(equation.outvars, equation)
+                self._sources.update(made)
+                known.update(made)
         self._slices = _slices_of_pools(equations)
 
     def slice_starts(self, equation) -> tuple[np.ndarray, np.ndarray]:

@@ -149,7 +149,7 @@ class Crop:
         self._unit = {axis: Region(at[axis - 1], 1) for axis in axes}
         self._regions, self._accesses = crop_regions.find(
             self._equations,
-            Context(traced.equations),
+            Context(traced.equations, traced.indices),
             result=result,
             unit=self._unit,
             image=traced.image,

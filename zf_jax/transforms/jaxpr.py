@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 # The equations that call a jaxpr once, by the parameter that holds it.
@@ -22,6 +24,9 @@ CALLS = JIT | {
     # Custom calls and remat with jax_custom_jvp3, jax_custom_vjp3, jax_remat3.
     "call_hi_primitive": "_prim",
 }
+
+# Constant integers of more entries than this are no positions along an axis.
+_MOST_INDICES = 1 << 16
 
 # (equation, values of its operands) -> values of its results, or None for an equation
 # that is to be done as it stands.
@@ -186,6 +191,15 @@ def needed_equations(equations: Sequence[JaxprEqn], atoms) -> list[JaxprEqn]:
     return found[::-1]
 
 
+def is_index(value) -> bool:
+    """Whether an array is integers that rules look into: positions for a gather."""
+    return (
+        jnp.issubdtype(value.dtype, jnp.integer)
+        and value.size <= _MOST_INDICES
+        and not isinstance(value, jax.core.Tracer)
+    )
+
+
 class TracedFunction(NamedTuple):
     """A function of weights and one image, as a list of equations without calls.
 
@@ -205,6 +219,12 @@ class TracedFunction(NamedTuple):
     def image(self):
         """The variable of the image."""
         return self.inputs[-1]
+
+    @property
+    def indices(self) -> dict:
+        """The integers among the constants, by variable."""
+        pairs = zip(self.inputs, self.constants, strict=False)
+        return {var: np.asarray(each) for var, each in pairs if is_index(each)}
 
     def values(
         self, weights: Sequence, image: jax.Array, handle: Handler | None = None

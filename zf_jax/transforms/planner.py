@@ -29,7 +29,10 @@ class Planner:
 
     def __init__(self, traced: TracedFunction, platform: str):
         """Begins with nothing changed; platform: cpu, gpu or tpu."""
-        self.reader, self._context = Reader(traced.equations), Context(traced.equations)
+        self.reader, self._context = (
+            Reader(traced.equations),
+            Context(traced.equations, traced.indices),
+        )
         self._platform = platform
         # By variable: a Window, or None for what is whole; the clean ones are not here.
         self._changes: dict[Any, Window | None] = {}

@@ -46,7 +46,10 @@ def receptive_fields(
     """
     traced = jaxpr.trace(lambda weights, images: function(images), [], image)
     names = sorted(jax.eval_shape(function, image))
-    context, rows, columns = Context(traced.equations), *image.shape[1:3]
+    context, rows, columns = (
+        Context(traced.equations, traced.indices),
+        *image.shape[1:3],
+    )
     seen = {
         traced.image: tuple(
             _Seen(axis, np.arange(n), np.arange(n) + 1)
