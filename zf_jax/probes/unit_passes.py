@@ -33,22 +33,19 @@ class UnitPasses:
         platform = jax.default_backend()
         self.crop = found = Crop(traced, result, platform)
 
-        @functools.partial(xla.jit, static_argnames="with_columns")
-        def forward(weights, crops, offsets, with_columns):
+        def forward(with_columns, weights, crops, offsets):
             run = functools.partial(found.forward, found.prepare(weights))
             saved, columns = jax.vmap(run)(crops, offsets)
             saved = {key: saved[key] for key in found.reads}
             # What is not returned is not computed.
             return saved, columns if with_columns else columns[:, :0]
 
-        @xla.jit
         def cut(wholes, offsets):
             stacked = {
                 key: jnp.stack([whole[key] for whole in wholes]) for key in found.reads
             }
             return jax.vmap(found.cut)(stacked, offsets)
 
-        @xla.jit
         def backward(weights, saved, columns, offsets, channels, values, control):
             prepared = found.prepare(weights)
 
@@ -62,7 +59,10 @@ class UnitPasses:
 
             return jax.vmap(project)(saved, columns, offsets, channels, values)
 
-        self._forward, self._cut, self._backward = forward, cut, backward
+        self._forward = {
+            each: _Compiled(functools.partial(forward, each)) for each in (False, True)
+        }
+        self._cut, self._backward = _Compiled(cut), _Compiled(backward)
 
     def forward(
         self, weights, crops: np.ndarray, positions: np.ndarray, with_columns: bool
@@ -79,7 +79,7 @@ class UnitPasses:
           The saved values by key, [N, ...], and the channels, [N, C] or [N, 0].
         """
         offsets = self._offsets(positions)
-        return self._forward(weights, crops[:, None], offsets, with_columns)
+        return self._forward[with_columns](weights, crops[:, None], offsets)
 
     @staticmethod
     def nothing(count: int) -> tuple:
@@ -112,6 +112,35 @@ class UnitPasses:
 
     def _offsets(self, positions: np.ndarray) -> np.ndarray:
         return self.crop.offsets[self.crop.index(positions)]
+
+
+class _Compiled:
+    """A function of pytrees, compiled; once for all functions of the same program.
+
+    Images of several sizes have functions of their own, since borders lie elsewhere.
+    Where borders are arguments alone, they are one program.
+    """
+
+    def __init__(self, function: Callable):
+        self._function, self._programs = function, {}
+
+    def __call__(self, *arguments):
+        leaves, structure = jax.tree.flatten(arguments)
+        examples = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in leaves]
+        key = structure, *((each.shape, each.dtype) for each in examples)
+        if key not in self._programs:
+
+            def flat(*leaves):
+                return self._function(*jax.tree.unflatten(structure, leaves))
+
+            self._programs[key] = closure.hoist(flat, *examples)
+        program = self._programs[key]
+        return _run(program.apply, program.weights, *leaves)
+
+
+@functools.partial(xla.jit, static_argnums=0)
+def _run(apply, weights, *arguments):
+    return apply(weights, *arguments)
 
 
 class WholePass:
