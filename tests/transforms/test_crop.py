@@ -48,7 +48,11 @@ def plan(function, image):
     program = closure.hoist(function, one)
     weights = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights]
     traced = jaxpr.trace(program.apply, weights, one, keep=gates.is_closed)
-    return crop.Crop(traced, traced.results[0]), program.weights, traced
+    return (
+        crop.Crop(traced, traced.results[0], jax.default_backend()),
+        program.weights,
+        traced,
+    )
 
 
 def assert_cropped(net, image, rule, rng, positions=None):
@@ -78,7 +82,9 @@ def assert_cropped(net, image, rule, rng, positions=None):
             crops, offsets
         )
         kept = [each for each in found.saved if each.key in found.reads]
-        of_whole = crop.save_whole(traced, kept, weights, image[None])
+        of_whole = crop.save_whole(
+            traced, kept, weights, image[None], jax.default_backend()
+        )
         cut = jax.vmap(lambda o: found.cut(of_whole, o))(offsets)
         backward = jax.vmap(functools.partial(found.backward, prepared))
         return columns, [backward(each, offsets, seeds) for each in (saved, cut)]
