@@ -57,6 +57,14 @@ def conv(x, rng):
     )
 
 
+def depthwise(x, rng):
+    size, stride, pads, dilation = _window(rng, x, 4)
+    kernel, count = weights(rng, *size, 1, x.shape[-1]), x.shape[-1]
+    return convolved(
+        x, kernel, stride, pads, rhs_dilation=dilation, feature_group_count=count
+    )
+
+
 def conv_transposed(x, rng):
     kernel = weights(rng, *_pair(rng, 1, 4), x.shape[-1], 4)
     padding = ("SAME", "VALID")[rng.integers(2)]
@@ -224,6 +232,7 @@ OPERATIONS = {
     each.__name__: each
     for each in (
         conv,
+        depthwise,
         conv_transposed,
         residual,
         joined_channels,

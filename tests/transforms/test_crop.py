@@ -13,6 +13,9 @@ from tests.transforms import random_maps
 from tests.transforms.test_incremental import compiled_quickly
 from zf_jax.transforms import closure, crop, gates, jaxpr, rectify
 
+# Convolutions in the forms of a CPU.
+PLATFORM = "cpu"
+
 
 def positions_of(found, rng):
     """Corners, and two positions anywhere."""
@@ -48,11 +51,7 @@ def plan(function, image):
     program = closure.hoist(function, one)
     weights = [jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights]
     traced = jaxpr.trace(program.apply, weights, one, keep=gates.is_closed)
-    return (
-        crop.Crop(traced, traced.results[0], jax.default_backend()),
-        program.weights,
-        traced,
-    )
+    return crop.Crop(traced, traced.results[0], PLATFORM), program.weights, traced
 
 
 def assert_cropped(net, image, rule, rng, positions=None):
@@ -82,9 +81,7 @@ def assert_cropped(net, image, rule, rng, positions=None):
             crops, offsets
         )
         kept = [each for each in found.saved if each.key in found.reads]
-        of_whole = crop.save_whole(
-            traced, kept, weights, image[None], jax.default_backend()
-        )
+        of_whole = crop.save_whole(traced, kept, weights, image[None], PLATFORM)
         cut = jax.vmap(lambda o: found.cut(of_whole, o))(offsets)
         backward = jax.vmap(functools.partial(found.backward, prepared))
         return columns, [backward(each, offsets, seeds) for each in (saved, cut)]
@@ -129,8 +126,8 @@ def test_random_nets(names, size, rule, seed):
 @pytest.mark.parametrize(
     ("names", "rule"),
     [
-        (["conv", "max_pool", "residual", "joined_channels"], "deconvnet"),
-        (["max_pool", "padded", "resized", "conv_transposed"], "guided"),
+        (["conv", "max_pool", "residual", "depthwise", "joined_channels"], "deconvnet"),
+        (["max_pool", "padded", "resized", "conv_transposed", "placed"], "guided"),
         (["depth_to_space", "flipped", "gated", "across_channels"], "gradient"),
         (["joined_rows", "mean_pool", "taken", "excited"], "guided"),
     ],

@@ -9,7 +9,8 @@ from jax import lax
 from tests.transforms.test_incremental import compiled_quickly, normal
 from tests.transforms.test_random_nets import assert_incremental
 from zf_jax.probes import occlusion
-from zf_jax.transforms import context
+from zf_jax.transforms import context, jaxpr, rules
+from zf_jax.transforms.context import Context
 
 ROW = normal(10, seed=3)
 KERNEL, PRODUCT = normal(3, 3, 2, 4, seed=1), normal(4, 5, seed=2)
@@ -205,3 +206,57 @@ def test_a_deep_network_is_not_searched_for_constants():
     traced = jax.make_jaxpr(deep)(jnp.zeros((1, 2, 2, 3))).jaxpr
     known = context.Context(traced.eqns)
     assert known.constant(traced.outvars[0]) is None
+
+
+X = jax.ShapeDtypeStruct((2, 6, 4, 4), jnp.float32)
+
+
+def pooled_in_pairs(x):
+    """The largest value, and what lies where it does."""
+
+    def larger(one, other):
+        pairs = zip(one, other, strict=True)
+        return tuple(jnp.where(one[0] > other[0], a, b) for a, b in pairs)
+
+    windows = (1, 2, 2, 1), (1, 1, 1, 1), "VALID"
+    return lax.reduce_window((x, -x), (-jnp.inf, 0.0), larger, *windows)
+
+
+def pooled_from_a_value(x):
+    def product(a, b):
+        return a * b
+
+    return lax.reduce_window(x, x[0, 0, 0, 0], product, (1, 2, 2, 1), (1,) * 4, "SAME")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: lax.conv_general_dilated(
+            x, normal(4, 6, 3, 3), (1, 1), "SAME", batch_group_count=2
+        ),
+        pooled_in_pairs,
+        pooled_from_a_value,
+        lambda x: lax.pad(x, x[0, 0, 0, 0], ((0, 0, 0), (1, 1, 0), *2 * [(0, 0, 0)])),
+        lambda x: x[:, np.array([0, 2]), np.array([1, 1])],
+        lambda x: x[:, x[0, :2, 0, 0].astype(int)],
+        lambda x: jnp.take(x, np.array([0, 9]), axis=1, mode="fill"),
+        lambda x: jnp.sort(x, axis=1),
+        lambda x: lax.reshape(x, (192,), dimensions=(1, 0, 2, 3)),
+    ],
+    ids=[
+        "groups of images",
+        "pairs",
+        "a pool's value",
+        "a pad's value",
+        "two axes",
+        "indices of the image",
+        "beyond",
+        "sorted",
+        "transposed",
+    ],
+)
+def test_what_has_no_rule(function):
+    program = jaxpr.inlined(function, X)[0].jaxpr
+    context = Context(program.eqns)
+    assert any(rules.access(each, context) is None for each in program.eqns)
