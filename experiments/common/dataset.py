@@ -68,6 +68,10 @@ class Dataset:
           BadInput: no data set is named, or what `sources.open_split` refuses.
         """
         name = config.dataset or loaded.dataset
+        if name is None and config.images:
+            raise BadInput(
+                "--dataset: say which data set; image files alone do not do here"
+            )
         if name is None:
             raise BadInput(
                 "--images or --dataset: say which images; only a training run knows "

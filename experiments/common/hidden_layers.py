@@ -102,11 +102,20 @@ def defaults(model: Model, layers: Mapping[str, HiddenLayer]) -> list[str]:
 
 
 def check(
-    flag: str, name: str, model: Model, layers: Mapping[str, HiddenLayer]
+    flag: str,
+    name: str,
+    model: Model,
+    layers: Mapping[str, HiddenLayer],
+    image: jax.ShapeDtypeStruct,
 ) -> None:
-    """Raises BadInput where there is no such layer; names the nearest."""
+    """Raises BadInput where there is no such layer; names the nearest.
+
+    `image` is a prepared image, [1, H, W, C].
+    """
     if name in layers:
         return
+    if not model.spec:
+        _check_is_map(flag, name, model, image)
     if len(layers) <= _MOST:
         raise BadInput(f"--{flag}={name}: {model.name} has {', '.join(layers)}")
     near = difflib.get_close_matches(name, layers, n=5, cutoff=0.3)
@@ -115,6 +124,20 @@ def check(
         f"--{flag}={name}: none of the {len(layers)} hidden values of {model.name}; "
         f"near to it: {', '.join(near)}"
     )
+
+
+def _check_is_map(
+    flag: str, name: str, model: Model, image: jax.ShapeDtypeStruct
+) -> None:
+    """Raises BadInput where there is such a value, but it is no map or vector."""
+    maps = capture.maps(model.function, [name], channels=channel_order(model))
+    try:
+        jax.eval_shape(maps, image)
+    except capture.NotAMap as error:
+        raise BadInput(f"--{flag}={name}: {error}") from None
+    except BadInput:
+        # No such value: the caller knows which are near.
+        return
 
 
 def _tags(model: Model, image: jax.ShapeDtypeStruct) -> set[str]:

@@ -21,7 +21,7 @@ from zf_jax.layers import Dense, Pair
 from zf_jax.probes import model_functions, projection
 from zf_jax.spec import Spec
 from zf_jax.training import checkpoint
-from zf_jax.transforms import capture
+from zf_jax.transforms import capture, rectify
 
 # What the logits are called beside hidden values.
 _LOGITS = "logits of the model"
@@ -146,9 +146,31 @@ class LoadedModel:
         found = hidden_layers.of_model(self.model, size)
         if self.upto is None:
             return found
-        hidden_layers.check("upto", self.upto, self.model, found)
+        hidden_layers.check("upto", self.upto, self.model, found, self._image)
         names = list(found)
         return {name: found[name] for name in names[: names.index(self.upto) + 1]}
+
+    @property
+    def _image(self) -> jax.ShapeDtypeStruct:
+        """A prepared image, [1, H, W, C], without values."""
+        size = self.crop_size or self.input.size
+        return jax.ShapeDtypeStruct((1, *size, self.input.channels), jnp.float32)
+
+    def check_rule(self, layers: Sequence[str]) -> None:
+        """Refuses what a projection from these layers would refuse, before any work.
+
+        Raises:
+          BadInput: the model has no rectifier, or another nonlinearity below one of the
+            layers, and --nonlinear says nothing of it.
+        """
+        how = {"nonlinear": self.nonlinear, "may_have_none": True}
+        below = rectify.rectify(self.maps(layers), self.rule, **how)
+        whole = rectify.rectify(self.model.function, "gradient", nonlinear="gradient")
+        for flag, function in (("nonlinear", below), ("rule", whole)):
+            try:
+                jax.eval_shape(function, self._image)
+            except BadInput as error:
+                raise BadInput(f"--{flag}: {self.model.name}: {error}") from None
 
     @functools.cached_property
     def default_layers(self) -> list[str]:
@@ -162,7 +184,7 @@ class LoadedModel:
           BadInput: there is no such layer; the flag is named, and the nearest layers.
         """
         for name in names:
-            hidden_layers.check(flag, name, self.model, self.layers)
+            hidden_layers.check(flag, name, self.model, self.layers, self._image)
         return sorted(set(names), key=list(self.layers).index)
 
     def class_names(self, layer: str) -> tuple[str, ...]:
@@ -351,9 +373,10 @@ def _show(
     resize = size or max(own or crop_size)
     if crop_size and resize < max(crop_size):
         rows, columns = crop_size
+        cut = ", or drop its dense layers with --upto" if found.spec else ""
         raise BadInput(
-            f"--size={size}: {found.name} takes {rows}x{columns} pixels; give as many, "
-            "or drop its dense layers with --upto"
+            f"--size={size}: {found.name} takes {rows}x{columns} pixels; give as many"
+            f"{cut}"
         )
     names = () if upto else _classes(found, crop_size)
     if labels and names:

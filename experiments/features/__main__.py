@@ -50,6 +50,7 @@ def main(config: FeaturesConfig) -> list[pathlib.Path]:
     loaded = model.load(config.model)
     layers = unit_choice.layers(config.units, loaded)
     control_names = controls.names(config.controls)
+    loaded.check_rule(layers)
     data = dataset.open_images(config.data, loaded)
     out = output.folder(config.output, loaded.run, "features")
     k, path = min(config.k, len(data)), out / "pass.npz"

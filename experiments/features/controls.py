@@ -156,7 +156,8 @@ def _random_weights(
     for index in shown:
         name, params = steps[index]
         # Of params/block0/Conv_0/kernel what tells it from the others.
-        *path, _ = name.split("/") if "/" in name else (name, "")
+        parts = name.removeprefix("params/").split("/")
+        path = parts[:-1] or parts
         heading = "random weights\ndown to\n" + "/\n".join(path[-2:])
         changed = loaded.with_params(params)
         yield f"random_weights, down to {name}", heading, {"loaded": changed}

@@ -78,6 +78,7 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
     loaded = model.load(config.model)
     out = output.folder(config.output, loaded.run, "occlusion")
     layer = choose_layer(config.layer, loaded)
+    loaded.check_rule([layer])
     if loaded.crop_size:
         occlusion.grid(loaded.crop_size, config.side, config.stride)
     files, data = _open(config, loaded)

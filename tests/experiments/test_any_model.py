@@ -19,6 +19,7 @@ FILE = """
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from zf_jax import model
 
 
@@ -58,6 +59,25 @@ def raises():
 
 def four_channels():
     return model.Model(lambda p, x: x, {}, model.Input(8, mean=(0.0,) * 4))
+
+
+def tokens():
+    def apply(params, images):
+        found = images[:, ::4, ::4].reshape(len(images), -1, 3)
+        return checkpoint_name(found, "tokens").mean(1)
+
+    return model.Model(apply, {}, model.Input((16, 24)))
+
+
+def gelu():
+    def apply(params, images):
+        return nn.gelu(checkpoint_name(images, "pixels")).mean((1, 2))
+
+    return model.Model(apply, {}, model.Input((16, 24)))
+
+
+def linear():
+    return model.Model(lambda p, x: x.mean((1, 2)), {}, model.Input((16, 24)))
 
 
 def of_another_size():
@@ -183,6 +203,29 @@ def test_refuses(here, tmp_path, make, culprit):
     assert culprit.format(file=here / "my_net.py") in line
     assert bool(traceback) == (make == "raises")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "culprit"),
+    [
+        (
+            "tokens",
+            "--layers=tokens",
+            "'tokens' has the shape [1, 24, 3]: ask for a map",
+        ),
+        ("gelu", "--layers=gelu", "nonlinearities: gelu; say nonlinear='gradient'"),
+        ("linear", "--maps=1", "--rule: my_net: no rectifier was found"),
+    ],
+)
+def test_refuses_before_any_work(here, tmp_path, make, given, culprit):
+    ran = examine(here, "features", tmp_path / "out", given, make=make, fails=True)
+    assert_one_line(ran, culprit)
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_files_are_no_data_set(here, tmp_path):
+    ran = examine(here, "errors", tmp_path / "out", fails=True)
+    assert_one_line(ran, "--dataset: say which data set; image files alone")
 
 
 def test_an_unknown_layer_has_near_ones(here, tmp_path):

@@ -28,6 +28,13 @@ def transfer(run, data, *more, **how):
 
 
 @pytest.fixture(scope="module")
+def run(run, tmp_path_factory):
+    """A run of this worker's own: other workers write their features beside theirs."""
+    own = tmp_path_factory.mktemp("runs") / "small"
+    return shutil.copytree(run, own, ignore=shutil.ignore_patterns("transfer"))
+
+
+@pytest.fixture(scope="module")
 def done(run, creatures_dir):
     return transfer(run, creatures_dir, "--scratch=2", "--scratch_steps=4")
 

@@ -29,7 +29,13 @@ def read(path: pathlib.Path) -> onnx.ModelProto:
         model = onnx.load(path, format="protobuf")
     except MemoryError:
         raise BadInput(f"{path}: larger than the memory") from None
-    except (ProtobufError, onnx.checker.ValidationError, ValueError) as error:
+    except onnx.checker.ValidationError as error:
+        # The library checks nothing else here than where the weights are.
+        raise BadInput(
+            f"{path}: its weights are in files of their own, which must be in the same "
+            f"folder ({one_line(error)})"
+        ) from None
+    except (ProtobufError, ValueError) as error:
         raise BadInput(f"{path}: not a whole ONNX file ({one_line(error)})") from None
     except OSError as error:
         # External data, too.

@@ -39,6 +39,10 @@ from zf_jax.transforms import jaxpr as jaxprs
 Channels = Literal["first", "last"]
 
 
+class NotAMap(BadInput):
+    """A hidden value was asked for that is neither a map nor a vector."""
+
+
 class Layer(NamedTuple):
     """A hidden value.
 
@@ -129,8 +133,8 @@ def maps(
       [N, d].
 
     Raises:
-      BadInput: on call, for a name that is not there, or whose value is neither a map
-        nor a vector.
+      BadInput: on call, for a name that is not there.
+      NotAMap: on call, for a value that is neither a map nor a vector; a BadInput too.
     """
     _check_channels(channels)
     if isinstance(names, str):
@@ -224,7 +228,7 @@ class _Traced:
         view = self.view(self.values[name])
         if view is None:
             shape = list(self.values[name].variables[0].aval.shape)
-            raise BadInput(
+            raise NotAMap(
                 f"hidden value {name!r} has the shape {shape}: "
                 "ask for a map [N, h, w, c] or a vector [N, d]"
             )
