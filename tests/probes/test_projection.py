@@ -276,6 +276,16 @@ def test_too_large_a_batch_of_whole_images_is_not_shared(
         assert set(calls) == {counted}
 
 
+def test_whole_images_computed_together_are_bounded(trunk, trunk_net, monkeypatch):
+    _, images = trunk
+    best = everywhere(TRUNK, "c")
+    projector = projection.Projector(trunk_net, images, {"c": best}, {"c": None})
+    shape = projector._shape_of(0)
+    for room, count in ((0, 1), (3, 3), (99, projection._IMAGES)):
+        monkeypatch.setattr(projection, "_MOST_KEPT", room * shape.whole.bytes)
+        assert shape.together == count
+
+
 def test_nothing_is_computed_where_nothing_is_read(trunk, trunk_net, calls):
     # Layer a pools behind its map; the deconvnet's rule reads no rectifier.
     _, images = trunk

@@ -24,8 +24,8 @@ _BUDGET, _MOST = 2 << 30, 64
 # On a CPU the values should stay in the cache. Batches have a least size too, since the
 # filters are read again for each batch (measured by `--bench=projection`).
 _BYTES_CPU, _FEWEST_CPU, _MOST_CPU = 20 << 20, 8, 16
-# The most bytes of whole images' forward passes that are kept, and how many images are
-# computed together.
+# The most bytes of whole images' forward passes that are kept, or computed together,
+# and the most images that are.
 _MOST_KEPT, _IMAGES = 1 << 30, 8
 
 
@@ -194,7 +194,7 @@ class Projector:
                 yield number, own, None
             else:
                 together[shape].append((number, own))
-                if len(together[shape]) == _IMAGES:
+                if len(together[shape]) == shape.together:
                     yield from self._whole(shape, together.pop(shape))
             self._forget(layer, number, len(own))
         for shape, images in together.items():
@@ -206,7 +206,7 @@ class Projector:
         filled = np.stack(
             [
                 np.asarray(self._images[numbers[min(n, len(numbers) - 1)]], np.float32)
-                for n in range(_IMAGES)
+                for n in range(shape.together)
             ]
         )
         saved = shape.whole(shape.weights, filled)
@@ -286,6 +286,11 @@ class _Shape:
     def whole(self) -> unit_passes.WholePass:
         """The forward pass of whole images, for the units of all layers."""
         return unit_passes.whole_pass(*self._given, self._layers)
+
+    @property
+    def together(self) -> int:
+        """How many whole images are computed at once."""
+        return max(1, min(_IMAGES, _MOST_KEPT // max(1, self.whole.bytes)))
 
     def has_room(self) -> bool:
         """Whether one more image's forward pass may be kept."""
