@@ -341,3 +341,26 @@ def test_refuses_a_function_without_rectifiers(found):
     images, best = found
     with pytest.raises(BadInput, match="no rectifier"):
         projection.project(lambda x: x.mean((1, 2)) * 2, images, best, layer="layer2")
+
+
+def twice_as_strong(factor):
+    """A function whose derivative is not that of what it does, and one of its own."""
+
+    @jax.custom_vjp
+    def doubled(x):
+        return x * 2
+
+    doubled.defvjp(lambda x: (doubled(x), None), lambda _, signal: (factor * signal,))
+    return lambda images: jax.nn.relu(doubled(images @ jnp.ones((3, 2))))
+
+
+def test_custom_derivatives_hold():
+    # The programs are the same, but for the derivatives.
+    image = np.ones((4, 4, 3), np.float32)
+    best = topk.TopK(np.ones((2, 1)), np.zeros((2, 1), int), np.zeros((2, 1, 2), int))
+    for factor in (5, 7):
+        _, pixels = projection.project(
+            twice_as_strong(factor), [image], best, layer="relu"
+        )
+        np.testing.assert_array_equal(pixels[..., 0, 0, :], np.full((2, 1, 3), factor))
+        assert np.count_nonzero(pixels) == 6

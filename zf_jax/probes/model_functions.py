@@ -52,14 +52,14 @@ def prepare(model_fn: ModelFn, count: int, shape, dtype) -> closure.Hoisted:
 def prepare_arguments(
     model_fn: Callable[..., Any],
     *examples: jax.ShapeDtypeStruct,
-    shared: bool = True,
+    **options: bool,
 ) -> closure.Hoisted:
     """`prepare` for a function of several arrays that all begin with the images' axis.
 
-    `examples` are the shapes and dtypes of its arguments, `shared` as in
+    `examples` are the shapes and dtypes of its arguments, `options` those of
     `closure.hoist`.
     """
-    program = _trace(model_fn, examples, shared)
+    program = _trace(model_fn, examples, options)
     count = examples[0].shape[0]
     leaves = jax.tree.leaves(program.result)
     if not leaves:
@@ -73,13 +73,13 @@ def prepare_arguments(
     return program
 
 
-def _trace(model_fn, examples, shared: bool) -> closure.Hoisted:
+def _trace(model_fn, examples, options: dict) -> closure.Hoisted:
     if not callable(model_fn):
         raise BadInput(
             f"model_fn is a {type(model_fn).__name__}: give a JAX function of images"
         )
     try:
-        return closure.hoist(model_fn, *examples, shared=shared)
+        return closure.hoist(model_fn, *examples, **options)
     except BadInput:
         raise
     except _NEEDS_VALUES as error:

@@ -273,7 +273,9 @@ class _Shape:
         jax.eval_shape(
             rectify.rectify(apply, "gradient", nonlinear="gradient"), self.image
         )
-        program = model_functions.prepare(function, 1, shape, np.float32)
+        program = model_functions.prepare_arguments(
+            function, self.image, differentiated=True
+        )
         self.weights, self.kept = program.weights, {}
         self._given = program.apply, unit_passes.abstract(program), self.image
         self._layers = layers

@@ -1,10 +1,19 @@
-"""Equations that hold jaxprs and are no plain calls: loops, branches, shards, remat."""
+"""Equations that hold jaxprs and are no plain calls.
 
+They are loops, branches, shards, remat, and calls with custom derivatives.
+"""
+
+import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from zf_jax.transforms import jaxpr
+
+_CUSTOM_CALLS = {"custom_jvp_call", "custom_vjp_call", "call_hi_primitive"}
+_JAX = pathlib.Path(jax.__file__).parent
 
 # Takes and gives a list of arrays.
 Run = Callable[[list], list]
@@ -15,6 +24,19 @@ def is_checkpoint(equation: JaxprEqn) -> bool:
     return equation.primitive.name in ("checkpoint", "remat2") or (
         "Remat" in type(equation.params.get("_prim")).__name__
     )
+
+
+def has_own_derivative(equation: JaxprEqn) -> bool:
+    """Whether it calls a function with custom derivatives that JAX has not written.
+
+    JAX's own, as of `jax.nn.relu`, are the derivatives of what is called. Those of
+    others may differ, as a straight-through estimator's do.
+    """
+    if equation.primitive.name not in _CUSTOM_CALLS or is_checkpoint(equation):
+        return False
+    called = jaxpr.called_jaxpr(equation)
+    source = called and called[0].debug_info.func_filename
+    return not (source and pathlib.Path(source).is_relative_to(_JAX))
 
 
 def can_rebuild(equation: JaxprEqn) -> bool:

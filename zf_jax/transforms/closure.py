@@ -12,14 +12,15 @@ the same program (`program_equality`) give the same `apply`, and compile once.
 
 import collections
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.extend.core import JaxprEqn
 
 from zf_jax import xla
-from zf_jax.transforms import gates, jaxpr
+from zf_jax.transforms import bodies, gates, jaxpr
 from zf_jax.transforms.program_equality import same_program, signature
 
 # How many programs are remembered, those used last. They hold no weights.
@@ -50,7 +51,10 @@ _lock = threading.Lock()
 
 
 def hoist(
-    function: Callable[..., Any], *examples: jax.ShapeDtypeStruct, shared: bool = True
+    function: Callable[..., Any],
+    *examples: jax.ShapeDtypeStruct,
+    shared: bool = True,
+    differentiated: bool = False,
 ) -> Hoisted:
     """Takes the arrays that `function` closes over out of it.
 
@@ -64,6 +68,8 @@ def hoist(
       shared: gives the same `apply` for the same program. If not, or where the weights
         are tracers, `apply` is a new function, which keeps the derivatives of this one
         and is remembered nowhere.
+      differentiated: takes care that derivatives are those of the function: one that
+        calls functions with custom derivatives, other than JAX's own, is not shared.
     """
     while isinstance(function, _JITTED):
         function = function.__wrapped__
@@ -77,12 +83,27 @@ def hoist(
         fresh, *examples, inline=jaxpr.JIT, keep=gates.is_closed
     )
     program = jaxpr.Program.of(traced.jaxpr)
-    make = _make_apply if not shared or xla.is_traced(traced.consts) else _shared_apply
+    is_own = not shared or xla.is_traced(traced.consts)
+    is_own = is_own or (differentiated and _has_own_derivatives(program.eqns))
+    make = _make_apply if is_own else _shared_apply
     # Rules of gathers look into the indices, so that those stay in the program.
     indices = {i: c for i, c in enumerate(traced.consts) if jaxpr.is_index(c)}
     weights = [c for i, c in enumerate(traced.consts) if i not in indices]
     apply = make(program, indices, jax.tree.structure(result))
     return Hoisted(apply, weights, result)
+
+
+def _has_own_derivatives(equations: Sequence[JaxprEqn]) -> bool:
+    """Whether any has, or one in a jaxpr within: gates are known by their names."""
+    return any(
+        bodies.has_own_derivative(each)
+        or any(
+            _has_own_derivatives(body.eqns)
+            for body, *_ in bodies.of(each, [True] * len(each.invars))
+        )
+        for each in equations
+        if gates.of(each) is None and not gates.is_straight_through(each)
+    )
 
 
 def _make_apply(program: jaxpr.Program, indices: dict, structure) -> Callable:

@@ -25,7 +25,7 @@ from jax.extend.core import JaxprEqn
 from zf_jax import xla
 from zf_jax.layers import Pool
 from zf_jax.ops import pooling
-from zf_jax.transforms import jaxpr
+from zf_jax.transforms import bodies, jaxpr
 
 Rule = Literal["deconvnet", "guided", "gradient"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -81,11 +81,16 @@ def of(equation: JaxprEqn) -> Gate | None:
 
 
 def is_closed(equation: JaxprEqn) -> bool:
-    """Whether an equation is a gate or `straight_through`, and not to be opened.
+    """Whether what is inside of a call does not tell its derivative.
 
-    What is inside does not tell its derivative.
+    Then it is not to be opened: a gate, `straight_through`, or a function of others
+    with custom derivatives.
     """
-    return of(equation) is not None or is_straight_through(equation)
+    return (
+        of(equation) is not None
+        or is_straight_through(equation)
+        or bodies.has_own_derivative(equation)
+    )
 
 
 def is_straight_through(equation: JaxprEqn) -> bool:
