@@ -24,6 +24,14 @@ def test_table():
     assert "paper" not in correspondence.table(SCORES, paper={})
 
 
+def test_columns_of_long_names_are_apart():
+    name = "stage3_block1/Conv_0/relu_1"
+    scores = {"nose": {name: SCORES["nose"]["layer5"]}}
+    head, nose, *_ = correspondence.table(scores, paper={}).splitlines()
+    assert head.endswith(f"  {name}, all  {name}, changed")
+    assert len(head) == len(nose)
+
+
 def test_draw(tmp_path):
     images = np.random.default_rng(0).uniform(size=(2, 40, 30, 3))
     boxes = np.array([[[0, 0, 9, 9], [30, 20, 40, 30]]] * 2)

@@ -19,6 +19,11 @@ def test_a_caption_shrinks_to_its_room():
     assert extent(120) <= 120
 
 
+def test_the_end_of_a_long_name():
+    assert text.end("block0/relu", 11) == "block0/relu"
+    assert text.end("layers/block0/relu", 11) == "…lock0/relu"
+
+
 def test_number():
     assert text.number(26123.4) == "26,123"
     assert text.number(0.12345) == "0.123"

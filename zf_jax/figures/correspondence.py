@@ -23,12 +23,14 @@ def table(scores: dict[str, dict], *, paper: dict[str, dict]) -> str:
     columns = [(layer, score) for layer in layers for score in layers[layer]]
     heads = [f"{layer}, {score}" for layer, score in columns]
     heads += [f"{layer}, paper" for layer in of_paper]
-    lines = [f"{'covered':<12}" + "".join(f"{head:>18}" for head in heads)]
+    # Names of hidden values may be long.
+    width = max(18, *(len(head) + 2 for head in heads))
+    lines = [f"{'covered':<12}" + "".join(f"{head:>{width}}" for head in heads)]
     for part, row in scores.items():
         cells = [row[layer][score] for layer, score in columns]
         cells += [paper.get(part, {}).get(layer) for layer in of_paper]
         texts = [f"{c[0]:.3f} +- {c[1]:.3f}" if c else "" for c in cells]
-        lines.append(f"{part:<12}" + "".join(f"{text:>18}" for text in texts))
+        lines.append(f"{part:<12}" + "".join(f"{text:>{width}}" for text in texts))
     lines += [
         "share of features whose sign of change differs between two images, "
         "mean +- standard deviation over pairs",

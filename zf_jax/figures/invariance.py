@@ -10,11 +10,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from zf_jax import io
+from zf_jax.figures import text
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple")
 _DASHES = ("-", "--", ":", "-.")
 # White between pictures, as a share of their height and width.
 _GAP = 0.08
+# Characters of a panel's title that have room over it.
+_NAME = 44
 
 
 class WarpRow(NamedTuple):
@@ -74,7 +77,7 @@ def draw(
         for axis, curves in zip(line[1:], row.curves, strict=True):
             _draw_curves(axis, row, curves, names)
     for column, name in zip(axes.T[1:], panels, strict=True):
-        column[0].set_title(name, fontsize=10)
+        column[0].set_title(text.end(name, _NAME), fontsize=10)
         top = max(axis.dataLim.y1 for axis in column)
         for axis in column:
             # Curves may all be 0, or NaN.

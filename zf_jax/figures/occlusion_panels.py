@@ -16,6 +16,8 @@ from zf_jax.figures import raster, text
 _CLASS_COLOURS = matplotlib.colormaps["tab10"].colors
 # Of panel (e), most frequent first.
 _LEGEND_ENTRIES = 8
+# Characters of a hidden value's name that have room over a panel.
+_NAME = 40
 
 
 class ClassMaps(NamedTuple):
@@ -67,20 +69,20 @@ def draw(maps: OcclusionMaps, *, title: str, path: pathlib.Path) -> pathlib.Path
     Values lie over the image, each at the centre of its occluder. The scale of (b)
     spans its values, that of (d) goes from 0 to 1.
     """
-    classes = maps.classes
+    classes, map_name = maps.classes, text.end(maps.map_name, _NAME)
     projected = raster.grid(raster.stretch(maps.projections))
     figure, (a, b, c, *rest) = _panels(maps.image, projected, 5 if classes else 3)
     a.imshow(maps.occluded)
     a.set_title(f"(a) {title}\n{maps.side[0]}x{maps.side[1]} occluder", fontsize=9)
     _heat_map(figure, b, maps, maps.activation)
-    _title(b, f"(b) activation of {maps.map_name}", text.number(maps.clean))
+    _title(b, f"(b) activation of {map_name}", text.number(maps.clean))
     c.imshow(projected, interpolation="auto")
     height, width = maps.projections.shape[1:3]
     style = {"fill": False, "edgecolor": "black", "lw": 2.5}
     c.add_patch(Rectangle((-0.5, -0.5), width, height, **style))
     others = "; others: strongest" if len(maps.projections) > 1 else ""
     c.set_title(
-        f"(c) projections of {maps.map_name}\nframed: this image{others}", fontsize=9
+        f"(c) projections of {map_name}\nframed: this image{others}", fontsize=9
     )
     if classes is not None:
         _heat_map(figure, rest[0], maps, classes.probability, vmin=0.0, vmax=1.0)

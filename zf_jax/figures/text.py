@@ -44,6 +44,14 @@ def width(line: str, size: int) -> float:
     return _font(size).getlength(line)
 
 
+def end(name: str, most: int) -> str:
+    """A name of at most so many characters: the end of one that is longer.
+
+    The ends of names such as layers/block0/relu tell them apart.
+    """
+    return name if len(name) <= most else "…" + name[-(most - 1) :]
+
+
 def number(value: float) -> str:
     """A number in a caption: 26,123 and not 2.61e+04."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
