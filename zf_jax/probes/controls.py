@@ -1,6 +1,6 @@
 """Controls of a projection: what it would look like had its unit learned nothing.
 
-A sharp picture is no evidence: the image's switches alone carry much of it (Mahendran
+A sharp picture is no evidence: the image's switches carry much of it (Mahendran
 & Vedaldi 2016; Nie et al. 2018; Adebayo et al. 2018). A control projects the same unit,
 of the same image, with something taken away:
 
