@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from tests import test_deconvnet as nets
 from zf_jax import convnet, deconvnet, projections
 from zf_jax.errors import BadInput
+from zf_jax.probes import projection, topk
 
 FILTERS = {
     "first": np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype(np.float32),
@@ -221,3 +222,32 @@ def test_bad_requests(apply, change, message):
     options = {"images": IMAGES, "layer": "block", "channel": 1} | change
     with pytest.raises(BadInput, match=message):
         deconvnet.project(apply, options.pop("images"), **options)
+
+
+@pytest.mark.parametrize(
+    "bounded",
+    [
+        jax.nn.relu6,
+        lambda x: jnp.clip(x, 0, 6),
+        lambda x: jnp.maximum(jnp.minimum(x, 6), 0),
+    ],
+)
+def test_a_seed_passes_the_upper_bound_of_its_own_activation(bounded):
+    # 3 units of 1 are below the bound at the first channel, above it at the second.
+    weights = jnp.array([[1.0, 3.0]] * 3)
+
+    def net(images):
+        return checkpoint_name(bounded(bounded(images) @ weights), "a")
+
+    images = np.ones((1, 2, 2, 3), np.float32)
+    top = topk.TopK(
+        np.array([[3.0], [6.0]]), *np.zeros((1, 2, 1), int), np.zeros((2, 1, 2), int)
+    )
+    for rule, passed in (("deconvnet", 18), ("guided", 18), ("gradient", 0)):
+        given = {"layer": "a", "rule": rule}
+        _, crops = projection.project(net, list(images), top, **given)
+        for channel, expected in enumerate((3, passed)):
+            unit = {"channel": channel, "position": (0, 0)}
+            (pixels,) = deconvnet.project(net, images, **unit, **given)
+            np.testing.assert_array_equal(pixels[0, 0], np.full(3, expected))
+            np.testing.assert_array_equal(crops[channel, 0, 0, 0], pixels[0, 0])

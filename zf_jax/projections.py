@@ -13,7 +13,14 @@ import numpy as np
 
 from zf_jax import seeds, xla
 from zf_jax.errors import BadInput
-from zf_jax.transforms import capture, closure, gates, jaxpr, rectify
+from zf_jax.transforms import (
+    capture,
+    closure,
+    gates,
+    jaxpr,
+    rectify,
+    upper_bounds,
+)
 
 # How many projections of a batch are computed together.
 _TOGETHER = 16
@@ -53,7 +60,9 @@ def project(
     Returns:
       [N, H, W, C], or [N, U, H, W, C] for U units of each image: signed, in the axes,
       dtype and units of `images`. The seed is the activation's own value, so that the
-      rule "gradient" gives the gradient of half its square.
+      rule "gradient" gives the gradient of half its square. With the other rules a seed
+      passes the upper bound of its own activation (relu6), whose derivative is zero
+      where the unit is at the bound.
 
     Raises:
       BadInput: the images are no floats of four axes; the layer is unknown, or is
@@ -68,10 +77,11 @@ def project(
         nonlinear=nonlinear,
         may_have_none=True,
     )
+    opened = upper_bounds.open_own(rectified, rule)
     units, is_several = _columns(len(images), channel, position)
 
     def pixels(images, *columns):
-        maps, backward = jax.vjp(rectified, images)
+        maps, backward = jax.vjp(opened, images)
         for column in zip(*units, strict=True):
             seeds.check(maps.shape, *column)
 

@@ -15,7 +15,7 @@ import numpy as np
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions, threads, unit_passes
 from zf_jax.probes.topk import TopK
-from zf_jax.transforms import capture, gates, rectify
+from zf_jax.transforms import capture, gates, rectify, upper_bounds
 from zf_jax.transforms.rectify import Nonlinear
 
 # Bytes that the values of one batch of projections may take, and the most projections
@@ -62,9 +62,8 @@ class Projector:
             if layer not in best:
                 raise BadInput(f"{layer}: `best` has {', '.join(best)}")
         maps = capture.maps(apply, list(channels), channels=channel_axis)
-        self._function = rectify.rectify(
-            maps, rule, nonlinear=nonlinear, may_have_none=True
-        )
+        rectified = rectify.rectify(maps, rule, nonlinear=nonlinear, may_have_none=True)
+        self._function = upper_bounds.open_own(rectified, rule)
         self._apply, self._images = apply, images
         self._control, self._own_values = control, own_values
         self._batch_size = batch_size

@@ -475,7 +475,8 @@ def _own_rectifier(equations, result):
     while (source := sources.get(result)) is not None:
         if (gate := gates.of(source)) and gate.window is None:
             return source
-        if source.primitive.name not in ("name", "transpose", "reshape", "copy"):
+        is_passed = source.primitive.name in ("name", "transpose", "reshape", "copy")
+        if not is_passed and not gates.is_straight_through(source):
             return None
         result = source.invars[0]
     return None
