@@ -114,10 +114,12 @@ def _cell(folds: list[float]) -> Cell:
 
 def _print(corner: str, names: list, columns: dict[str, dict]) -> None:
     width = max(len(corner), *(len(str(name)) for name in names))
-    print(f"\n{corner:<{width}}" + "".join(f"{column:>22}" for column in columns))
+    # Names of hidden values may be long.
+    wide = max(22, *(len(column) + 2 for column in columns))
+    print(f"\n{corner:<{width}}" + "".join(f"{column:>{wide}}" for column in columns))
     for name in names:
         texts = (_text(*column.get(name, ())) for column in columns.values())
-        print(f"{name:<{width}}" + "".join(f"{text:>22}" for text in texts))
+        print(f"{name:<{width}}" + "".join(f"{text:>{wide}}" for text in texts))
 
 
 def _text(mean: float | None = None, deviation: float = np.nan) -> str:
