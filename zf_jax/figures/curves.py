@@ -14,6 +14,9 @@ _ACCURACY = {
     "top5": "validation, top-5",
 }
 
+# Characters of layers' names that stand side by side below a panel.
+_ROOM = 60
+
 
 def draw_training(rows: list[dict], path: pathlib.Path) -> pathlib.Path:
     """Draws loss and accuracy by epoch.
@@ -72,6 +75,10 @@ def draw_transfer(
         axes.axhline(chance, color="0.6", lw=1, ls=":", label="chance")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8, loc="best")
+    layers = [layer for curve in by_layer.values() for layer in curve]
+    if max(map(len, layers)) * len(set(layers)) > _ROOM:
+        # Names of hidden values may be long.
+        left.tick_params("x", labelrotation=90, labelsize=8)
     left.set_ylabel("mean per-class accuracy, %")
     left.set_ylim(0, 102)
     left.set_xlabel(f"features of; {images} images a class")
