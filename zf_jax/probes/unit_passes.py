@@ -126,7 +126,11 @@ class _Compiled:
 
     def __call__(self, *arguments):
         leaves, structure = jax.tree.flatten(arguments)
-        examples = [jax.ShapeDtypeStruct(np.shape(x), x.dtype) for x in leaves]
+        # NumPy's 64 bits become the 32 that JAX computes with.
+        examples = [
+            jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype))
+            for x in leaves
+        ]
         key = structure, *((each.shape, each.dtype) for each in examples)
         if key not in self._programs:
 
