@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.transforms import random_maps
 from tests.transforms.test_incremental import compiled_quickly
 from zf_jax.transforms import closure, crop, gates, jaxpr, rectify
+from zf_jax.transforms.saved import save_whole
 
 # Convolutions in the forms of a CPU.
 PLATFORM = "cpu"
@@ -81,7 +82,7 @@ def assert_cropped(net, image, rule, rng, positions=None):
             crops, offsets
         )
         kept = [each for each in found.saved if each.key in found.reads]
-        of_whole = crop.save_whole(traced, kept, weights, image[None], PLATFORM)
+        of_whole = save_whole(traced, kept, weights, image[None], PLATFORM)
         cut = jax.vmap(lambda o: found.cut(of_whole, o))(offsets)
         backward = jax.vmap(functools.partial(found.backward, prepared))
         return columns, [backward(each, offsets, seeds) for each in (saved, cut)]

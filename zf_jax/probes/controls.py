@@ -25,7 +25,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from zf_jax.errors import BadInput
-from zf_jax.transforms.crop import Crop, PoolPart
+from zf_jax.transforms.crop import Crop
+from zf_jax.transforms.saved import PoolPart
 
 
 def wrong_unit(key: jax.Array) -> Partial:

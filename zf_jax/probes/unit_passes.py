@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from zf_jax import xla
-from zf_jax.transforms import closure, crop, gates, jaxpr
-from zf_jax.transforms.crop import Crop, Saved
+from zf_jax.transforms import closure, gates, jaxpr
+from zf_jax.transforms.crop import Crop
+from zf_jax.transforms.saved import Key, Saved, save_whole
 
 # Changes what a unit is projected from (`controls.py`):
 # (crop, saved, column, offsets, channel, seed) -> (saved, seed).
@@ -157,7 +158,7 @@ class WholePass:
 
     def __init__(self, traced: jaxpr.TracedFunction, crops: Sequence[Crop]):
         """For crops of the traced function."""
-        saved: dict[crop.Key, Saved] = {}
+        saved: dict[Key, Saved] = {}
         for each in crops:
             saved |= {s.key: s for s in each.saved if s.key in each.reads}
         self.bytes = sum(s.whole.size * s.whole.dtype.itemsize for s in saved.values())
@@ -167,7 +168,7 @@ class WholePass:
         def run(weights, images):
             def save(image):
                 given = traced, list(saved.values()), weights, image
-                return crop.save_whole(*given, jax.default_backend())
+                return save_whole(*given, jax.default_backend())
 
             return jax.vmap(save)(images[:, None])
 

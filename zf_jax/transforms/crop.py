@@ -17,105 +17,24 @@ whole image (`Crop.cut`), so that all units of an image share its forward pass. 
 
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from zf_jax.ops import pooling
-from zf_jax.transforms import costs, cpu_forms, crop_regions, gates, jaxpr, linearity
+from zf_jax.transforms import costs, crop_regions, gates, jaxpr
 from zf_jax.transforms.context import Context
-from zf_jax.transforms.crop_regions import Regions
-from zf_jax.transforms.evaluation import Evaluation, Getter
+from zf_jax.transforms.crop_steps import Step, StepPlanner, whole_region
+from zf_jax.transforms.evaluation import Evaluation
 from zf_jax.transforms.jaxpr import TracedFunction
 from zf_jax.transforms.reader import Reader
+from zf_jax.transforms.saved import Key, PoolPart, Saved
 from zf_jax.transforms.windows import Region
 
 # A part that covers this share of an axis is computed along the whole axis.
 _DENSE_FRACTION = 0.85
-
-# A saved value: the number of its equation, and its own in the equation.
-Key = tuple[int, int]
-
-
-class Saved(NamedTuple):
-    """A value of the forward pass that the backward pass may read.
-
-    Attributes:
-      key: tells it from the function's others.
-      of_whole: operands of its equation on the whole image -> the value.
-      whole: its shape and dtype on the whole image.
-      regions: the part of it that the unit needs.
-      fill: what lies beyond its border.
-      gate: the gate whose switches or mask it is; None for an operand.
-    """
-
-    key: Key
-    of_whole: Callable[[list], jax.Array]
-    whole: jax.ShapeDtypeStruct
-    regions: Regions
-    fill: Any
-    gate: gates.Gate | None
-
-    @property
-    def part(self) -> jax.ShapeDtypeStruct:
-        """Shape and dtype of what one unit needs."""
-        sizes = {axis: region.size for axis, region in self.regions.items()}
-        shape = [sizes.get(a, length) for a, length in enumerate(self.whole.shape)]
-        return jax.ShapeDtypeStruct(tuple(shape), self.whole.dtype)
-
-
-class PoolPart(NamedTuple):
-    """The part of a pool with switches that one unit needs.
-
-    Attributes:
-      key: of its switches.
-      gate: the pool, of an operand that holds the padding along the axes of the part.
-      shape: of the switches.
-      operand: the shape of what it pools.
-      starts: where each window begins in the operand's map, [entries] by axis.
-      lengths: of the axes of the operand's map.
-    """
-
-    key: Key
-    gate: gates.Gate
-    shape: tuple[int, ...]
-    operand: tuple[int, ...]
-    starts: tuple[jax.Array, ...]
-    lengths: tuple[int, ...]
-
-    @property
-    def dimensions(self) -> tuple[int, ...]:
-        """Of the window, over all axes."""
-        return self.gate.window[0]
-
-    def first(self, axis: int) -> jax.Array:
-        """Where `operand` begins in its map."""
-        return self.starts[axis][0] + self.gate.window[2][axis][0]
-
-
-class _Step(NamedTuple):
-    """An operation on the parts of its operands.
-
-    Attributes:
-      equation: the operation.
-      getters: what reads its operands.
-      compute: (evaluation, operands) -> results.
-      saved: the values that its transpose reads.
-      save: operands -> them.
-      transposed: (evaluation, operands, saved values) -> results of which the
-        derivative alone counts.
-    """
-
-    equation: Any
-    getters: list[Getter]
-    compute: Callable
-    saved: list[Saved]
-    save: Callable
-    transposed: Callable
 
 
 class Crop:
@@ -135,7 +54,7 @@ class Crop:
 
         The platform, cpu, gpu or tpu, tells how convolutions are computed.
         """
-        self._traced, self._result, self._platform = traced, result, platform
+        self._traced, self._result = traced, result
         self._equations = jaxpr.needed_equations(traced.equations, [result])
         self._numbers = {id(e): n for n, e in enumerate(traced.equations)}
         self._dependent = crop_regions.dependent_variables(
@@ -147,7 +66,7 @@ class Crop:
         at = np.unravel_index(np.arange(math.prod(self.positions)), self.positions)
         axes = (1, 2) if len(shape) == 4 else ()
         self._unit = {axis: Region(at[axis - 1], 1) for axis in axes}
-        self._regions, self._accesses = crop_regions.find(
+        needs = crop_regions.find(
             self._equations,
             Context(traced.equations, traced.indices),
             result=result,
@@ -156,20 +75,20 @@ class Crop:
             dependent=self._dependent,
             is_dense=lambda size, length: size >= _DENSE_FRACTION * length,
         )
-        own = _own_rectifier(self._equations, result)
-        self._steps = [
-            self._plan_open(e) if e is own else self._plan(e)
-            for e in self._equations
-            if self._depends(e)
-        ]
+        self._regions = needs.regions
+        planner = StepPlanner(
+            self._reader, needs, self._numbers, self._dependent, platform
+        )
+        depending = [e for e in self._equations if self._depends(e)]
+        self._steps = planner.steps(depending, result)
         self.saved = [each for step in self._steps for each in step.saved]
         self._cutters = {each.key: self._cutter(each) for each in self.saved}
         for each in self.saved:
             for region in each.regions.values() if each.gate else ():
                 self._reader.column(region.first)
-        self._get_result = self._read(result, self._unit, 0)
+        self._get_result = planner.read(result, self._unit, 0)
         image, whole = self._regions[traced.image], traced.image.aval.shape
-        image = {a: image.get(a) or _whole(at[0], whole[a]) for a in (1, 2)}
+        image = {a: image.get(a) or whole_region(at[0], whole[a]) for a in (1, 2)}
         self.size = image[1].size, image[2].size
         self._firsts = np.stack([image[1].first, image[2].first], axis=1)
         self.offsets = self._reader.offsets.table(len(at[0]))
@@ -188,120 +107,11 @@ class Crop:
     def _depends(self, equation) -> bool:
         return any(out in self._dependent for out in equation.outvars)
 
-    def _plan_open(self, equation) -> _Step:
-        """The unit's own rectifier: its seed passes, whatever the rule."""
-        step = self._plan(equation)
-        return step._replace(
-            saved=[], save=lambda _: (), transposed=lambda _, values, saved: values
-        )
-
-    def _plan(self, equation) -> _Step:
-        out = equation.outvars[0]
-        part, access = self._regions[out], self._accesses.get(out)
-        computed = access.aligned(part) if access else {}
-        getters, wanted = [], []
-        for number, atom in enumerate(equation.invars):
-            relations = access.relations[number] if access else ()
-            fill = relations[0].fill if relations else 0
-            read = crop_regions.inputs(relations, computed, out.aval.shape)
-            wanted.append((read, fill))
-            getters.append(self._read(atom, *wanted[-1]))
-        if gate := gates.of(equation):
-            return self._plan_gate(equation, gate, getters, part)
-
-        def bind(**changes):
-            if gates.is_straight_through(equation):
-                # Its jaxpr is for the whole map.
-                return lambda _, values: [gates.straight_through(*values)]
-            padding = changes.get("padding")
-            if conv := cpu_forms.depthwise_or_none(equation, self._platform, padding):
-                return lambda _, values: [
-                    conv.apply(values[0], conv.prepare(values[1]))
-                ]
-            return lambda _, values: jaxpr.bind(equation, values, **changes)
-
-        compute = bind()
-        if access:
-            compute = self._reader.plan(access, equation, part, bind)
-        operands = linearity.nonlinear_operands(equation, self._dependent)
-        saved = [self._operand(equation, n, *wanted[n]) for n in operands]
-
-        def transposed(evaluation, values, known):
-            values = list(values)
-            for number, value in zip(operands, known, strict=True):
-                values[number] = _at(values[number], value)
-            return compute(evaluation, values)
-
-        def save(values):
-            return [values[number] for number in operands]
-
-        return _Step(equation, getters, compute, saved, save, transposed)
-
-    def _operand(self, equation, number: int, regions: Regions, fill) -> Saved:
-        aval = equation.invars[number].aval
-        return Saved(
-            (self._numbers[id(equation)], number),
-            lambda values: values[number],
-            jax.ShapeDtypeStruct(aval.shape, aval.dtype),
-            regions,
-            fill,
-            None,
-        )
-
-    def _plan_gate(self, equation, gate: gates.Gate, getters, part: Regions) -> _Step:
-        aval, in_part = equation.invars[0].aval, gates.in_part(gate, part)
-        shapes = jax.eval_shape(gate.save, jax.ShapeDtypeStruct(aval.shape, aval.dtype))
-        saved = [
-            Saved(
-                (self._numbers[id(equation)], number),
-                lambda values, number=number: gate.save(values[0])[number],
-                shape,
-                part,
-                pooling.NOWHERE if gate.window else False,
-                gate,
-            )
-            for number, shape in enumerate(shapes)
-        ]
-        return _Step(
-            equation,
-            getters,
-            lambda _, values: [in_part.value(values[0])],
-            saved,
-            lambda values: in_part.save(values[0]),
-            lambda _, values, known: [in_part.linear(values[0], tuple(known))],
-        )
-
-    def _read(self, atom, wanted: Regions, fill) -> Getter:
-        """What reads regions of a value; beyond its border lies `fill`."""
-        if isinstance(atom, Literal) or atom not in self._dependent:
-            if not wanted:
-                return self._reader.value(atom)
-            return self._reader.around(atom, tuple(wanted), [*wanted.values()], fill)
-        if not wanted:
-            return lambda evaluation: evaluation.values[atom]
-        own, shape = self._regions[atom], atom.aval.shape
-        part = [own[a].size if a in own else n for a, n in enumerate(shape)]
-        have = [own.get(a) or _whole(r.first, shape[a]) for a, r in wanted.items()]
-        move = self._reader.mover(part, tuple(wanted), have, [*wanted.values()], fill)
-        # What a crop holds beyond the border of its map is anything.
-        masked = {axis: region for axis, region in wanted.items() if axis in own}
-        bounds = [(0 * r.first, 0 * r.first + shape[a]) for a, r in masked.items()]
-        mask = self._reader.mask(len(shape), masked, bounds, [*masked.values()])
-
-        def get(evaluation: Evaluation):
-            value = move(evaluation, evaluation.values[atom])
-            if mask:
-                value = jnp.where(
-                    mask(evaluation), value, jnp.asarray(fill, value.dtype)
-                )
-            return value
-
-        return get
-
     def _cutter(self, saved: Saved):
-        have = [_whole(r.first, saved.whole.shape[a]) for a, r in saved.regions.items()]
+        shape = saved.whole.shape
+        have = [whole_region(r.first, shape[a]) for a, r in saved.regions.items()]
         return self._reader.mover(
-            saved.whole.shape,
+            shape,
             tuple(saved.regions),
             have,
             [*saved.regions.values()],
@@ -441,59 +251,9 @@ class Crop:
         return math.prod(r.size / out.aval.shape[axis] for axis, r in regions)
 
 
-def save_whole(
-    traced: TracedFunction,
-    saved: Collection[Saved],
-    weights: Sequence,
-    image: jax.Array,
-    platform: str,
-) -> dict[Key, jax.Array]:
-    """Saved values of a whole image [1, H, W, C].
-
-    They are those of crops of the same function, which may be of several hidden values.
-    """
-    atoms = [a for each in saved for a in traced.equations[each.key[0]].invars]
-    given = [*traced.constants, *weights, image]
-    values = dict(zip(traced.inputs, given, strict=True))
-    equations = jaxpr.needed_equations(traced.equations, atoms)
-    jaxpr.run(equations, values, handle=cpu_forms.handler(platform))
-    found = {}
-    for each in saved:
-        operands = traced.equations[each.key[0]].invars
-        operands = [jaxpr.value_of(atom, values) for atom in operands]
-        found[each.key] = each.of_whole(operands)
-    return found
-
-
-def _set(evaluation: Evaluation, step: _Step, results: Sequence) -> None:
+def _set(evaluation: Evaluation, step: Step, results: Sequence) -> None:
     evaluation.values.update(zip(step.equation.outvars, results, strict=True))
-
-
-def _own_rectifier(equations, result):
-    """The equation of the rectifier that gives the hidden value; None without one."""
-    sources = {out: e for e in equations for out in e.outvars}
-    while (source := sources.get(result)) is not None:
-        if (gate := gates.of(source)) and gate.window is None:
-            return source
-        is_passed = source.primitive.name in ("name", "transpose", "reshape", "copy")
-        if not is_passed and not gates.is_straight_through(source):
-            return None
-        result = source.invars[0]
-    return None
-
-
-def _whole(like: np.ndarray, length: int) -> Region:
-    return Region(np.zeros_like(like), length)
 
 
 def _abstract(variable) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype)
-
-
-@jax.custom_jvp
-def _at(x: jax.Array, known: jax.Array) -> jax.Array:
-    """The known value, with x's derivative."""
-    return known
-
-
-_at.defjvp(lambda primals, tangents: (primals[1], tangents[0]))
