@@ -126,12 +126,10 @@ class _Compiled:
         self._function, self._programs = function, {}
 
     def __call__(self, *arguments):
-        leaves, structure = jax.tree.flatten(arguments)
         # NumPy's 64 bits become the 32 that JAX computes with.
-        examples = [
-            jax.ShapeDtypeStruct(np.shape(x), jax.dtypes.canonicalize_dtype(x.dtype))
-            for x in leaves
-        ]
+        arguments = jax.tree.map(jnp.asarray, arguments)
+        leaves, structure = jax.tree.flatten(arguments)
+        examples = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves]
         key = structure, *((each.shape, each.dtype) for each in examples)
         if key not in self._programs:
 
