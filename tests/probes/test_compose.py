@@ -19,7 +19,9 @@ from zf_jax.probes import occlusion, topk
 # Sums of some hundred float32 in another order.
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 GRID = {"side": 4, "stride": 4}
-METHODS = pytest.mark.parametrize("method", ["incremental", "full"])
+METHODS = pytest.mark.parametrize(
+    "method", ["incremental", pytest.param("full", marks=pytest.mark.slow)]
+)
 
 
 def normal(*shape, seed=0):
@@ -113,7 +115,11 @@ def by_image(tree, index):
 
 @pytest.mark.parametrize(
     ("method", "rectifier"),
-    [("incremental", jax.nn.relu), ("incremental", gated), ("full", gated)],
+    [
+        pytest.param("incremental", jax.nn.relu, marks=pytest.mark.slow),
+        ("incremental", gated),
+        pytest.param("full", gated, marks=pytest.mark.slow),
+    ],
 )
 def test_gradient_by_the_functions_own_rules(method, rectifier):
     # Zeros beside the occluder, at which the rule of jax.nn.relu is 0, and that of
