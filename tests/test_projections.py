@@ -116,7 +116,7 @@ def test_many_units_go_a_few_at_a_time(monkeypatch):
     channels = np.tile(np.arange(4), (3, 2))
     project = functools.partial(deconvnet.project, residual, IMAGES, layer="stem")
     together = project(channel=channels)
-    monkeypatch.setattr(projections, "_TOGETHER", 9)
+    monkeypatch.setattr(projections, "_BATCH", 9)
     found = project(channel=channels)
     np.testing.assert_allclose(found, together, rtol=1e-5, atol=1e-6)
 

@@ -23,7 +23,7 @@ from zf_jax.transforms import (
 )
 
 # How many projections of a batch are computed together.
-_TOGETHER = 16
+_BATCH = 16
 
 
 def project(
@@ -95,14 +95,9 @@ def project(
         # There are none below the layer: then there are to be some above.
         jax.eval_shape(rectify.rectify(apply, "gradient"), images)
     is_traced = xla.is_traced(program.weights, images, units)
-    run = program.apply if is_traced else functools.partial(_run, program.apply)
+    run = program.apply if is_traced else functools.partial(closure.run, program.apply)
     found = run(program.weights, images, *units)
     return jnp.moveaxis(found, 0, 1) if is_several else found[0]
-
-
-@functools.partial(xla.jit, static_argnames="apply")
-def _run(apply, weights, *arguments):
-    return apply(weights, *arguments)
 
 
 def _checked_images(images) -> jax.Array:
@@ -158,7 +153,7 @@ def _named(column) -> dict:
 
 def _map(function: Callable, columns, count: int) -> jax.Array:
     """The function of every column, as many together as make a fair batch."""
-    together = max(1, _TOGETHER // count)
-    if len(columns[0]) <= together:
+    batch_size = max(1, _BATCH // count)
+    if len(columns[0]) <= batch_size:
         return jax.vmap(function)(columns)
-    return jax.lax.map(function, columns, batch_size=together)
+    return jax.lax.map(function, columns, batch_size=batch_size)

@@ -51,7 +51,7 @@ def _whole(net, layer, rule):
     return reconstruct
 
 
-def place(image, patch):
+def locate(image, patch):
     """The part of the image that a patch is: it lies in one place alone."""
     size, least = patch.shape[:2], np.maximum(image.shape[:2], patch.shape[:2])
     pads = [(0, n - m) for n, m in zip(least, image.shape[:2], strict=True)]
@@ -63,7 +63,7 @@ def place(image, patch):
 
 def assert_cut(projection, pixels, image, patch):
     """A projection is all that there is of the whole image's, where its patch lies."""
-    pads, *cut = place(image, patch)
+    pads, *cut = locate(image, patch)
     want = np.pad(pixels, (*pads, (0, 0)))[tuple(cut)]
     # The same sums in float32, compiled for another batch.
     scale = np.abs(pixels).max()
@@ -283,7 +283,29 @@ def test_whole_images_computed_together_are_bounded(trunk, trunk_net, monkeypatc
     shape = projector._shape_of(0)
     for room, count in ((0, 1), (3, 3), (99, projection._IMAGES)):
         monkeypatch.setattr(projection, "_MOST_KEPT", room * shape.whole.bytes)
-        assert shape.together == count
+        assert shape.images_per_call == count
+
+
+class Reads(list):
+    """Images of a data set, which decodes one whenever it is asked for."""
+
+    def __init__(self, images):
+        super().__init__(images)
+        self.counts = collections.Counter()
+
+    def __getitem__(self, number):
+        self.counts[number] += 1
+        return super().__getitem__(number)
+
+
+def test_images_are_read_once_for_a_layer(trunk, trunk_net):
+    images = Reads(trunk[1])
+    best = {layer: everywhere(TRUNK, layer) for layer in ("a", "b")}
+    projector = projection.Projector(trunk_net, images, best, {"a": [0], "b": [0]})
+    for reads, layer in ((2, "a"), (3, "b")):
+        projector.project(layer, [0])
+        # Once more before the first layer, for their sizes.
+        assert set(images.counts.values()) == {reads}
 
 
 def test_nothing_is_computed_where_nothing_is_read(trunk, trunk_net, calls):

@@ -15,7 +15,7 @@ import numpy as np
 from zf_jax.errors import BadInput
 from zf_jax.probes import model_functions, threads, unit_passes
 from zf_jax.probes.topk import TopK
-from zf_jax.transforms import capture, gates, rectify, upper_bounds
+from zf_jax.transforms import capture, gates, jaxpr, rectify, upper_bounds
 from zf_jax.transforms.rectify import Nonlinear
 
 # Bytes that the values of one batch of projections may take, and the most projections
@@ -75,6 +75,7 @@ class Projector:
             layer: self._chosen(layer, each) for layer, each in channels.items()
         }
         self._shapes: dict[tuple, _Shape] = {}
+        self._shape_numbers: dict[int, _Shape] = {}
         self._left = collections.Counter()
         for layer, chosen in self._chosen_channels.items():
             numbers = self._best[layer].images[chosen]
@@ -168,11 +169,10 @@ class Projector:
     def _batches(self, layer: str, units: "_Units") -> Iterator[tuple]:
         """((shape, method), numbers of units, images, what is saved of them or None).
 
-        Units are ordered by image, so that each image is read once.
+        Units are ordered by image, so that each image is read once for a layer.
         """
         waiting = collections.defaultdict(list)
-        for number, own, whole in self._forwards(layer, units):
-            shape, image = self._shape_of(number), np.asarray(self._images[number])
+        for shape, image, own, whole in self._forwards(layer, units):
             key = shape, whole is not None
             size = self._size_of(shape.passes(layer))
             for unit in own.tolist():
@@ -183,36 +183,32 @@ class Projector:
             yield _batch(key, batch)
 
     def _forwards(self, layer: str, units: "_Units") -> Iterator[tuple]:
-        """(image's number, its units, what is saved of the whole image or None)."""
-        together = collections.defaultdict(list)
+        """(shape, image, its units, what is saved of the whole image or None)."""
+        waiting = collections.defaultdict(list)
         for number in np.unique(units.images).tolist():
-            own, shape = np.flatnonzero(units.images == number), self._shape_of(number)
+            own, image = np.flatnonzero(units.images == number), self._read(number)
+            shape = self._shape_of(number)
             if number in shape.kept:
-                yield number, own, shape.kept[number]
+                yield shape, image, own, shape.kept[number]
             elif not self._is_shared(shape, layer, number, len(own)):
-                yield number, own, None
+                yield shape, image, own, None
             else:
-                together[shape].append((number, own))
-                if len(together[shape]) == shape.together:
-                    yield from self._whole(shape, together.pop(shape))
+                waiting[shape].append((number, image, own))
+                if len(waiting[shape]) == shape.images_per_call:
+                    yield from self._whole(shape, waiting.pop(shape))
             self._forget(layer, number, len(own))
-        for shape, images in together.items():
-            yield from self._whole(shape, images)
+        for shape, batch in waiting.items():
+            yield from self._whole(shape, batch)
 
-    def _whole(self, shape: "_Shape", images: list[tuple]) -> Iterator[tuple]:
+    def _whole(self, shape: "_Shape", batch: list[tuple]) -> Iterator[tuple]:
         """Forward passes of whole images: one call for a few of them."""
-        numbers = [number for number, _ in images]
-        filled = np.stack(
-            [
-                np.asarray(self._images[numbers[min(n, len(numbers) - 1)]], np.float32)
-                for n in range(shape.together)
-            ]
-        )
-        saved = shape.whole(shape.weights, filled)
-        for (number, own), each in zip(images, saved[: len(images)], strict=True):
+        images = [image for _, image, _ in batch]
+        images += images[-1:] * (shape.images_per_call - len(images))
+        saved = shape.whole(shape.weights, np.stack(images))
+        for (number, image, own), each in zip(batch, saved, strict=False):
             if self._is_needed(number) and shape.has_room():
                 shape.kept[number] = each
-            yield number, own, each
+            yield shape, image, own, each
 
     def _is_shared(self, shape: "_Shape", layer: str, number: int, count: int) -> bool:
         """Whether a forward pass of the whole image is less work than its units'."""
@@ -246,13 +242,21 @@ class Projector:
             most = min(max(_BYTES_CPU // unit, _FEWEST_CPU), _MOST_CPU)
         return int(max(1, min(most, _BUDGET // unit)))
 
+    def _read(self, number: int) -> np.ndarray:
+        """An image [H, W, C]: of a data set, it is decoded anew."""
+        image = np.asarray(self._images[number], np.float32)
+        if number not in self._shape_numbers:
+            if image.shape not in self._shapes:
+                self._shapes[image.shape] = _Shape(
+                    self._apply, self._function, image.shape, tuple(self._best)
+                )
+            self._shape_numbers[number] = self._shapes[image.shape]
+        return image
+
     def _shape_of(self, number: int) -> "_Shape":
-        shape = np.shape(self._images[number])
-        if shape not in self._shapes:
-            self._shapes[shape] = _Shape(
-                self._apply, self._function, shape, tuple(self._best)
-            )
-        return self._shapes[shape]
+        if number not in self._shape_numbers:
+            self._read(number)
+        return self._shape_numbers[number]
 
     def _chosen(self, layer: str, channels: Sequence[int] | None) -> np.ndarray:
         count = len(self._best[layer].values)
@@ -276,7 +280,7 @@ class _Shape:
             function, self.image, differentiated=True
         )
         self.weights, self.kept = program.weights, {}
-        self._given = program.apply, unit_passes.abstract(program), self.image
+        self._given = program.apply, tuple(jaxpr.abstract(program.weights)), self.image
         self._layers = layers
 
     def passes(self, layer: str) -> unit_passes.UnitPasses:
@@ -289,7 +293,7 @@ class _Shape:
         return unit_passes.whole_pass(*self._given, self._layers)
 
     @property
-    def together(self) -> int:
+    def images_per_call(self) -> int:
         """How many whole images are computed at once."""
         return max(1, min(_IMAGES, _MOST_KEPT // max(1, self.whole.bytes)))
 

@@ -138,12 +138,7 @@ class _Compiled:
 
             self._programs[key] = closure.hoist(flat, *examples)
         program = self._programs[key]
-        return _run(program.apply, program.weights, *leaves)
-
-
-@functools.partial(xla.jit, static_argnums=0)
-def _run(apply, weights, *arguments):
-    return apply(weights, *arguments)
+        return closure.run(program.apply, program.weights, *leaves)
 
 
 class WholePass:
@@ -200,8 +195,3 @@ def whole_pass(apply, weights: tuple, image, layers: tuple[str, ...]) -> WholePa
     traced, _ = trace(apply, weights, image)
     crops = [unit_passes(apply, weights, image, layer).crop for layer in layers]
     return WholePass(traced, crops)
-
-
-def abstract(program: closure.Hoisted) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """The shapes and dtypes of a program's weights, as the functions here take them."""
-    return tuple(jax.ShapeDtypeStruct(w.shape, w.dtype) for w in program.weights)

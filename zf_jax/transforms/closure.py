@@ -11,6 +11,7 @@ the same program (`program_equality`) give the same `apply`, and compile once.
 """
 
 import collections
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -104,6 +105,12 @@ def _has_own_derivatives(equations: Sequence[JaxprEqn]) -> bool:
         for each in equations
         if gates.of(each) is None and not gates.is_straight_through(each)
     )
+
+
+@functools.partial(xla.jit, static_argnames="apply")
+def run(apply: Callable, weights, *arguments):
+    """`apply` of a `Hoisted`, compiled: once for the same program."""
+    return apply(weights, *arguments)
 
 
 def _make_apply(program: jaxpr.Program, indices: dict, structure) -> Callable:
