@@ -1,7 +1,7 @@
 """The gallery: a pass over images, then nine projections a channel; ours and Captum's.
 
 Ours does all of it, the highest layer first. Captum projects a sample of each layer's
-units, as many together as it is fastest with, and what it took is scaled to all of
+units, as many a call as it is fastest with, and what it took is scaled to all of
 them; its pass is PyTorch's forward pass and top-k over a sample of the images. What is
 scaled is to be what one of thousands takes: the first ones after ours, which take up to
 twice as long, go untimed.
@@ -37,7 +37,7 @@ class ProjectionConfig:
     )
     sample: int = cli.field(32, "units of a layer that Captum projects", minimum=1)
     captum_batches: tuple[int, ...] = cli.field(
-        (1, 4, 16), "units together in Captum, of which the best is taken", minimum=1
+        (1, 4, 16), "units a call of Captum, of which the best is taken", minimum=1
     )
 
 
@@ -108,26 +108,26 @@ def _captum(gallery: _Gallery) -> Callable[[], dict[str, float]]:
         images = np.stack([gallery.images[index] for index in indices])
         return torch.tensor(images.transpose(0, 3, 1, 2))
 
-    def project(layer, units, together):
+    def project(layer, units, per_call):
         method = attr.NeuronDeconvolution(model, relus[layer])
         _, indices, positions = gallery.best[layer]
-        for first in range(0, len(units), together):
-            channels, ranks = units[first : first + together].T
+        for first in range(0, len(units), per_call):
+            channels, ranks = units[first : first + per_call].T
             at = np.arange(len(ranks)), channels, *positions[channels, ranks].T
             images = tensor(indices[channels, ranks]).requires_grad_()
             method.attribute(images, lambda maps, at=at: maps[at]).detach().cpu()
 
     @functools.cache
-    def best_batch(layer) -> int:
+    def best_per_call(layer) -> int:
         units, taken = _sample(gallery, layer), {}
         # The first ones of all may take ten times as long.
         project(layer, units, gallery.config.captum_batches[0])
-        for together in gallery.config.captum_batches:
-            seconds = timing.once(functools.partial(project, layer, units, together))
-            taken[together] = seconds / len(units)
+        for per_call in gallery.config.captum_batches:
+            seconds = timing.once(functools.partial(project, layer, units, per_call))
+            taken[per_call] = seconds / len(units)
         found = ", ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in taken.items())
         best = min(taken, key=taken.get)
-        print(f"Captum's {layer} by units together ({found} a unit): {best} is best")
+        print(f"Captum's {layer} by units a call ({found} a unit): {best} is best")
         return best
 
     def run() -> dict[str, float]:
@@ -137,9 +137,9 @@ def _captum(gallery: _Gallery) -> Callable[[], dict[str, float]]:
         scale = len(gallery.images) / batch_size
         seconds = {"pass": timing.once(run_pass) * scale}
         for layer in relus:
-            units, together = _sample(gallery, layer), best_batch(layer)
-            project(layer, units[:_UNTIMED], together)
-            taken = timing.once(functools.partial(project, layer, units, together))
+            units, per_call = _sample(gallery, layer), best_per_call(layer)
+            project(layer, units[:_UNTIMED], per_call)
+            taken = timing.once(functools.partial(project, layer, units, per_call))
             seconds[layer] = taken * gallery.units(layer) / len(units)
         return seconds
 

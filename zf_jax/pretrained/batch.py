@@ -47,7 +47,7 @@ def runner(
         as many images as it is written for.
     """
 
-    def together(values: Mapping[str, Array], images: jax.Array):
+    def on_batch(values: Mapping[str, Array], images: jax.Array):
         repeats = Fraction(len(images), written or len(images))
         return graph.evaluate({image: images, **values}, repeats=repeats)
 
@@ -64,11 +64,11 @@ def runner(
         return [each.shape for each in found]
 
     if written is None:
-        shapes(together, 2)
-        return together
-    wanted = shapes(together, written)
+        shapes(on_batch, 2)
+        return on_batch
+    wanted = shapes(on_batch, written)
     try:
-        many = shapes(together, _TRIED * written)
+        many = shapes(on_batch, _TRIED * written)
     except BadInput as reason:
         if written > 1:
             raise BadInput(
@@ -77,7 +77,7 @@ def runner(
             ) from None
         many = None
     if many == [(_TRIED * count, *rest) for count, *rest in wanted]:
-        return together
+        return on_batch
     shapes(apart, 2)
     return apart
 

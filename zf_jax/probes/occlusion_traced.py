@@ -52,13 +52,13 @@ def incremental(
     def derivative(primals, tangents):
         weights, images, _ = primals
         one = jax.eval_shape(lambda x: x[:1], images)
-        together = occlusion_engine.full_chunk_size(
+        size = occlusion_engine.full_chunk_size(
             apply, weights, one, grid, devices, wanted=None
         )
 
         def from_pixels(weights, images, fill):
             return occlusion_engine.run_full(
-                by_image, weights, images, fill, grid, together, devices
+                by_image, weights, images, fill, grid, size, devices
             )
 
         return jax.jvp(from_pixels, primals, tangents)

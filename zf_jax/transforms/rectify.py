@@ -128,11 +128,11 @@ def has_switches(function: Callable, image: jax.ShapeDtypeStruct) -> bool:
     return any(gate is not None and gate.window is not None for gate in found)
 
 
-def _listed(places: list[str]) -> str:
-    counted = collections.Counter(places)
+def _listed(names: list[str]) -> str:
+    counted = collections.Counter(names)
     named = [
-        f"{place} ({count} times)" if count > 1 else place
-        for place, count in counted.items()
+        f"{name} ({count} times)" if count > 1 else name
+        for name, count in counted.items()
     ]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return ", ".join(named[:3]) + more
