@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.transforms import random_maps
+from tests.transforms import random_maps, third_party_nets
 from tests.transforms.test_incremental import compiled_quickly
-from zf_jax.transforms import closure, crop, gates, jaxpr, rectify
+from zf_jax.transforms import capture, closure, crop, gates, jaxpr, rectify
 from zf_jax.transforms.saved import save_whole
 
 # Convolutions in the forms of a CPU.
@@ -166,6 +166,23 @@ def test_no_more_than_a_unit_sees():
     values = 15 * 5
     # Float32: the image's crop is none of them.
     assert 4 * 2 * values < found.bytes() < 4 * 5 * values
+
+
+def test_a_field_that_is_nearly_the_image():
+    # Four filters of 3 see 9 of 10 pixels, as `capture.layers` says.
+    kernel = np.ones((3, 3, 1, 1), np.float32)
+
+    def four_layers(x):
+        x = jax.nn.relu(x)
+        for _ in range(4):
+            x = jax.nn.relu(third_party_nets.conv(x, kernel))
+        return x
+
+    rng = np.random.default_rng(1)
+    found = assert_cropped(four_layers, picture(rng, 10, 10)[..., :1], "guided", rng)
+    assert found.size == (9, 9)
+    image = jax.ShapeDtypeStruct((1, 10, 10, 1), np.float32)
+    assert capture.layers(four_layers, image)[-1].receptive_field == (9, 9)
 
 
 @pytest.mark.parametrize(

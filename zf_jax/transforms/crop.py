@@ -4,8 +4,8 @@ A function of an image is traced once. From a unit of a hidden value back to the
 `crop_regions` finds the part of every value that the unit needs, for all positions of
 the unit at once: a region of static size, and where it begins. It may reach beyond the
 border of its map; what an operation reads there is padding, as on the whole image. An
-operation without a rule (`rules.py`), or one that needs nearly all of its map, is
-computed as a whole.
+operation without a rule (`rules.py`), or one that needs all of its map, is computed
+as a whole.
 
 The backward pass reads little of the forward pass: the switches of pools, where
 rectifiers are open, and the operands of other nonlinear operations. These *saved*
@@ -32,9 +32,6 @@ from zf_jax.transforms.jaxpr import TracedFunction
 from zf_jax.transforms.reader import Reader
 from zf_jax.transforms.saved import Key, PoolPart, Saved
 from zf_jax.transforms.windows import Region
-
-# A part that covers this share of an axis is computed along the whole axis.
-_DENSE_FRACTION = 0.85
 
 
 class Crop:
@@ -73,7 +70,6 @@ class Crop:
             unit=self._unit,
             image=traced.image,
             dependent=self._dependent,
-            is_dense=lambda size, length: size >= _DENSE_FRACTION * length,
         )
         self._regions = needs.regions
         planner = StepPlanner(

@@ -1,6 +1,6 @@
 """What a unit needs of every value before it: regions, from the unit to the image."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +36,6 @@ def find(
     unit: Regions,
     image,
     dependent: Collection,
-    is_dense: Callable[[int, int], bool],
 ) -> Needs:
     """Goes from a unit back to the image.
 
@@ -47,8 +46,6 @@ def find(
       unit: the region of it that is needed.
       image: the variable of the image.
       dependent: the variables that depend on it.
-      is_dense: (entries needed, entries of an axis) -> whether a value other than the
-        image is rather computed along the whole axis.
     """
     needs: dict[Any, list[Regions]] = {result: [unit]}
     found = Needs({}, {})
@@ -56,7 +53,7 @@ def find(
         if not dependent & {*equation.outvars}:
             continue
         wanted = [each for out in equation.outvars for each in needs.get(out, ())]
-        part = merge(wanted, equation.outvars[0].aval.shape, is_dense)
+        part = merge(wanted, equation.outvars[0].aval.shape)
         access = rules.access(equation, context) if part else None
         part = {a: r for a, r in part.items() if access and a in access.axes}
         found.regions.update(dict.fromkeys(equation.outvars, part))
@@ -68,10 +65,7 @@ def find(
             if not isinstance(atom, Literal) and atom in dependent:
                 relations = access.relations[number] if part else ()
                 needs.setdefault(atom, []).append(inputs(relations, computed, shape))
-    # The image is cut before anything is computed, at no cost.
-    found.regions[image] = merge(
-        needs.get(image, [{}]), image.aval.shape, lambda size, length: size >= length
-    )
+    found.regions[image] = merge(needs.get(image, [{}]), image.aval.shape)
     return found
 
 
@@ -100,7 +94,6 @@ def _is_needed(region: Region, length: int) -> np.ndarray:
 def merge(
     needed: Sequence[Regions],
     shape: Sequence[int],
-    is_dense: Callable[[int, int], bool],
 ) -> dict[int, Region]:
     """The smallest regions around several; none along an axis that one needs whole."""
     axes = [axis for axis in needed[0] if all(axis in each for each in needed)]
@@ -108,8 +101,7 @@ def merge(
     return {
         axis: region
         for axis, region in merged.items()
-        if not is_dense(region.size, shape[axis])
-        or not _is_needed(region, shape[axis]).all()
+        if region.size < shape[axis] or not _is_needed(region, shape[axis]).all()
     }
 
 
