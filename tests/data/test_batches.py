@@ -169,33 +169,39 @@ def test_evaluation_cuts_the_centre():
     np.testing.assert_array_equal(one, want)
 
 
+def joined(parts):
+    """The batches of all hosts as one host would have them."""
+    return [
+        batches.Batch(*map(np.concatenate, zip(*batch, strict=True)))
+        for batch in zip(*parts, strict=True)
+    ]
+
+
 @pytest.mark.parametrize("hosts", [2, 3])
-def test_training_shards_are_disjoint_and_cover(hosts):
-    # 24 examples over 2 or 3 hosts by batches of 4: an epoch of 3 or 2 each.
-    steps = 24 // hosts // 4
-    held = [
-        all_numbers(training(24, take=steps, shard=batches.HostShard(index, hosts)))
+def test_training_batches_do_not_depend_on_the_hosts(hosts):
+    # 23 // 6 = 3 batches an epoch: from the first epoch's end into the third.
+    options = {"take": 5, "batch_size": 6, "start": 2}
+    parts = [
+        training(COUNT, shard=batches.HostShard(index, hosts), **options)
         for index in range(hosts)
     ]
-    assert sorted(itertools.chain(*held)) == list(range(24))
+    assert_same(joined(parts), training(COUNT, **options))
 
 
-@pytest.mark.parametrize(("hosts", "batch_size"), [(4, 6), (3, 2)])
-def test_evaluation_shards_are_disjoint_and_cover(hosts, batch_size):
-    held = [
-        evaluation(batch_size=batch_size, shard=batches.HostShard(index, hosts))
+# 23 images by 4: of the last batch the second of two hosts has one image, the last of
+# four none.
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_evaluation_batches_do_not_depend_on_the_hosts(hosts):
+    parts = [
+        evaluation(shard=batches.HostShard(index, hosts), start=3)
         for index in range(hosts)
     ]
-    # Collective sums need as many batches everywhere, even where a shard is shorter:
-    # 23 over 4 by 6 gives 6, 6, 6 and 5 examples; 23 over 3 by 2 gives 8, 8 and 7.
-    assert len({len(found) for found in held}) == 1
-    assert sorted(all_numbers(itertools.chain(*held))) == list(range(COUNT))
+    assert_same(joined(parts), evaluation(start=3))
 
 
-def test_a_shard_may_have_no_example_for_a_batch():
-    # Five examples over two hosts, one at a time: the second has two for three batches.
-    held = evaluation(5, batch_size=1, shard=batches.HostShard(1, 2))
-    assert [numbers(batch) for batch in held] == [[1], [3], []]
+def test_hosts_that_cannot_share_a_batch():
+    with pytest.raises(BadInput, match="batch size 4: does not split over 3 hosts"):
+        training(COUNT, take=1, shard=batches.HostShard(0, 3))
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 23), (4, 5), (23, 1)])
@@ -203,13 +209,11 @@ def test_steps_per_epoch(batch_size, steps):
     assert batches.steps_per_epoch(source(), batch_size) == steps
 
 
-@pytest.mark.parametrize(("batch_size", "hosts"), [(24, 1), (12, 2), (8, 3)])
-def test_a_batch_larger_than_the_data(batch_size, hosts):
-    shard = batches.HostShard(0, hosts)
-    with pytest.raises(BadInput, match=f"batch size {batch_size}: train of toy.*23"):
-        batches.steps_per_epoch(source(), batch_size, shard)
+def test_a_batch_larger_than_the_data():
+    with pytest.raises(BadInput, match=r"batch size 24: train of toy.*23"):
+        batches.steps_per_epoch(source(), 24)
     with pytest.raises(BadInput, match="batch size"):
-        training(COUNT, take=1, batch_size=batch_size, shard=shard)
+        training(COUNT, take=1, batch_size=24)
 
 
 def test_start_does_not_read_what_it_skips():

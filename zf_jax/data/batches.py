@@ -1,7 +1,8 @@
 """Batches of crops, read, shuffled and cut by grain.
 
-Training batch b is a function of the seed and b alone: a run resumes at any step with
-the batches it would have had. Under several hosts each reads its own shard.
+Training batch b is a function of the seed and b alone: a run resumes at any step, and
+on any number of hosts, with the batches it would have had. Each host reads its part of
+every batch.
 """
 
 import functools
@@ -36,25 +37,23 @@ class Batch(NamedTuple):
 
 
 class HostShard(NamedTuple):
-    """Which part of the examples this host reads: `index` of `count`."""
+    """Which part of every batch this host reads: `index` of `count`."""
 
     index: int = 0
     count: int = 1
 
 
-def steps_per_epoch(
-    source: Source, batch_size: int, shard: HostShard = HostShard()
-) -> int:
-    """Whole batches of `batch_size` in this host's shard.
+def steps_per_epoch(source: Source, batch_size: int) -> int:
+    """Whole batches of `batch_size`, of all hosts together, in a split.
 
     Raises:
       BadInput: there is none.
     """
-    steps = len(source.examples) // shard.count // batch_size
+    steps = len(source.examples) // batch_size
     if not steps:
         raise BadInput(
             f"batch size {batch_size}: {source.split} of {source.name} has only "
-            f"{len(source.examples)} examples for {shard.count} hosts"
+            f"{len(source.examples)} examples"
         )
     return steps
 
@@ -76,27 +75,29 @@ def training(
       source: the split.
       size: (rows, columns) of a crop, pixels.
       resize: the images' smaller side before the crop, pixels.
-      batch_size: of this host.
+      batch_size: of all hosts together; of each batch a host gets its equal part, the
+        first host the first images.
       seed: of the order and the crops.
       start: number of the first batch.
       workers: processes that decode; 0 decodes in threads of this one, which is
         enough for small images.
       shard: this host's.
+
+    Raises:
+      BadInput: the split has not one whole batch, or the hosts cannot share a batch
+        evenly.
     """
-    steps_per_epoch(source, batch_size, shard)
-    even = len(source.examples) // shard.count * shard.count
-    dataset = (
-        grain.MapDataset.range(shard.index, even, shard.count)
-        # Hosts draw from streams of their own.
-        .seed(int(np.random.SeedSequence([seed, shard.index]).generate_state(1)[0]))
+    steps_per_epoch(source, batch_size)
+    images = (
+        grain.MapDataset.range(len(source.examples))
+        .seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         .shuffle()
         .map(functools.partial(_example, source.examples, resize=resize))
         .random_map(functools.partial(_random_crop, size=size))
-        # What an epoch drops differs from epoch to epoch.
-        .batch(batch_size, drop_remainder=True)
-        .repeat()
     )
-    batches = _read(dataset, workers)
+    # What an epoch drops differs from epoch to epoch.
+    own = _HostPart(images, batch_size, shard)
+    batches = _read(own.batch(own.per_batch).repeat(), workers)
     if start:
         grain.experimental.set_next_index(batches, start)
     for images, labels in batches:
@@ -116,28 +117,52 @@ def evaluation(
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
 
-    Every host gets as many batches as every other, from its image `start` on.
+    Batches are numbered from image `start` of the split on, and divided among the hosts
+    as in training: every host gets as many batches as every other.
     `cut=crops.ten` gives the ten crops of each image.
     """
     total = len(source.examples)
-    length = -(-total // shard.count) - start
-    dataset = (
-        grain.MapDataset.range(shard.index + start * shard.count, total, shard.count)
-        .map(functools.partial(_example, source.examples, resize=resize))
-        .map(functools.partial(_cut, size=size, cut=cut))
-        .batch(batch_size)
-    )
-    batches = _read(dataset, workers)
-    of_one = cut(np.zeros((*size, 3), np.uint8), size).shape
-    empty = np.zeros((0, *of_one), np.uint8), np.zeros(0, np.int32)
-    for _ in range(-(-length // batch_size)):
-        images, labels = next(batches, empty)
-        missing = batch_size - len(labels)
-        yield Batch(
-            np.pad(images, [(0, missing)] + [(0, 0)] * len(of_one)),
-            np.pad(labels, (0, missing)),
-            np.arange(batch_size) < len(labels),
-        )
+    blank = np.zeros_like(cut(np.zeros((*size, 3), np.uint8), size))
+
+    def read(index: int) -> tuple[np.ndarray, np.int32, np.bool]:
+        if index >= total:
+            return blank, np.int32(0), np.False_
+        example = _example(source.examples, index, resize=resize)
+        return *_cut(example, size=size, cut=cut), np.True_
+
+    # The last batch is filled up with indices that no image has.
+    end = start + -(-(total - start) // batch_size) * batch_size
+    own = _HostPart(grain.MapDataset.range(start, end).map(read), batch_size, shard)
+    for batch in _read(own.batch(own.per_batch), workers):
+        yield Batch(*batch)
+
+
+class _HostPart(grain.MapDataset):
+    """The images that a host reads: its part of every whole batch, epoch after epoch.
+
+    Attributes:
+      per_batch: images in this host's part of a batch.
+    """
+
+    def __init__(self, images: grain.MapDataset, batch_size: int, shard: HostShard):
+        super().__init__(images)
+        self.per_batch, rest = divmod(batch_size, shard.count)
+        if rest:
+            raise BadInput(
+                f"batch size {batch_size}: does not split over {shard.count} hosts"
+            )
+        self._images, self._batch_size = images, batch_size
+        self._steps = len(images) // batch_size
+        self._first = shard.index * self.per_batch
+
+    def __len__(self) -> int:
+        return self._steps * self.per_batch
+
+    def __getitem__(self, index: int):
+        batch, position = divmod(index, self.per_batch)
+        epoch, batch = divmod(batch, self._steps)
+        first = epoch * len(self._images) + batch * self._batch_size + self._first
+        return self._images[first + position]
 
 
 def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:

@@ -56,7 +56,7 @@ class Run(NamedTuple):
 
     @property
     def shard(self) -> batches.HostShard:
-        """This host's part of the data."""
+        """This host's part of every batch."""
         return batches.HostShard(jax.process_index(), jax.process_count())
 
     @property
@@ -65,7 +65,7 @@ class Run(NamedTuple):
         return {
             "size": self.net.input.size,
             "resize": short_side(self.recipe, self.net),
-            "batch_size": self.recipe.batch_size // self.shard.count,
+            "batch_size": self.recipe.batch_size,
             "workers": self.workers,
             "shard": self.shard,
         }
@@ -73,9 +73,7 @@ class Run(NamedTuple):
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training set."""
-        return batches.steps_per_epoch(
-            self.train, self.batch_settings["batch_size"], self.shard
-        )
+        return batches.steps_per_epoch(self.train, self.recipe.batch_size)
 
     @property
     def steps(self) -> int:
