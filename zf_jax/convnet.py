@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 from zf_jax import geometry, xla
 from zf_jax.errors import BadInput
 from zf_jax.layers import LRN, Conv, Dense, Dropout, Flatten, Layer, Op, Pool, Relu
-from zf_jax.ops import conv, lrn, pooling
+from zf_jax.ops import conv, lrn, pooling, stochastic
 from zf_jax.spec import Input, Spec
 from zf_jax.transforms import gates
 
@@ -89,6 +89,7 @@ class ConvNet(nn.Module):
         images: jax.Array,
         *,
         train: bool = False,
+        positions: jax.Array | None = None,
         valid: ValidMask | None = None,
     ) -> tuple[jax.Array, Trace]:
         """Logits and trace of a batch.
@@ -96,6 +97,8 @@ class ConvNet(nn.Module):
         Args:
           images: [N, H, W, C] float, as `prepare` gives them.
           train: applies dropout, with the random stream "dropout".
+          positions: [N] int32, of the images in the whole batch of a training step,
+            which choose the random bits of each; None where these are all of it.
           valid: which entries of the maps are no padding; None where all are real.
 
         Returns:
@@ -114,25 +117,30 @@ class ConvNet(nn.Module):
         kernels = geometry.parameter_shapes(self.net)
         trace = Trace(images, {}, {}, {})
         x = images.astype(self.dtype)
+        if not train:
+            positions = None
+        elif positions is None:
+            positions = jnp.arange(len(images))
         for layer in self.net.layers:
             for op in layer.ops_to_maps:
                 if isinstance(op, Conv | Dense):
                     kernel_shape, _ = kernels[layer.name]
                     x = Filter(op, kernel_shape, self.kernel_init, name=layer.name)(x)
                 else:
-                    x = self._apply(op, x, layer, trace, train)
+                    x = self._apply(op, x, layer, trace, positions)
             x = checkpoint_name(x, layer.name)
             trace.maps[layer.name] = x
             for op in layer.ops_after_maps:
                 if isinstance(op, Pool) and valid and layer.name in valid.maps:
                     x = jnp.where(valid.maps[layer.name], x, -jnp.inf)
-                x = self._apply(op, x, layer, trace, train)
+                x = self._apply(op, x, layer, trace, positions)
             if valid and layer.name in valid.outputs:
                 x = jnp.where(valid.outputs[layer.name], x, 0)
             trace.outputs[layer.name] = x
         return x.astype(jnp.float32), trace
 
-    def _apply(self, op: Op, x, layer: Layer, trace: Trace, train: bool):
+    def _apply(self, op: Op, x, layer: Layer, trace: Trace, positions):
+        """One op; dropout only where there are positions."""
         match op:
             case Relu():
                 return jax.nn.relu(x)
@@ -142,7 +150,10 @@ class ConvNet(nn.Module):
             case LRN():
                 return _marked_lrn(op)(x)
             case Dropout():
-                return nn.Dropout(op.rate, deterministic=not train)(x)
+                if positions is None:
+                    return x
+                key = self.make_rng("dropout")
+                return stochastic.dropout(key, x, positions, rate=op.rate)
             case Flatten():
                 return x.reshape(len(x), math.prod(x.shape[1:]))
 

@@ -73,29 +73,23 @@ def test_centre(shape, size, at):
     assert corner(cut) == at
 
 
-def test_random_crops_come_from_everywhere_both_ways_round():
-    rng, found, mirrored = np.random.default_rng(2), set(), 0
+def test_random_crops_come_from_everywhere():
+    rng, found = np.random.default_rng(2), set()
     image = numbered(6, 7)
     for _ in range(400):
         cut = crops.random(image, (4, 5), rng)
         assert cut.shape == (4, 5, 3)
-        flipped = cut[0, 0, 1] > cut[0, -1, 1]
-        mirrored += flipped
-        upright = cut[:, ::-1] if flipped else cut
-        at = corner(upright)
-        np.testing.assert_array_equal(upright, crops.crop(image, (4, 5), at))
+        at = corner(cut)
+        np.testing.assert_array_equal(cut, crops.crop(image, (4, 5), at))
         found.add(at)
     # Three rows by three columns of corners; each is missed once in e^-44.
     assert found == {(row, column) for row in range(3) for column in range(3)}
-    # 200 +- 10 (a deviation of the binomial distribution); six deviations.
-    assert 140 < mirrored < 260
 
 
 def test_random_crop_of_the_images_own_size():
     image = numbered(5, 5)
-    for seed in range(4):
-        cut = crops.random(image, (5, 5), np.random.default_rng(seed))
-        assert corner(cut) in {(0, 0), (0, 4)}
+    cut = crops.random(image, (5, 5), np.random.default_rng(0))
+    np.testing.assert_array_equal(cut, image)
 
 
 def test_ten_crops():

@@ -53,6 +53,7 @@ def test_short_side_below_the_crop():
         ("epochs", 0),
         ("epochs", -1),
         ("batch_size", 0),
+        ("accumulate", 0),
         ("learning_rate", 0.0),
         ("learning_rate", -0.1),
         ("learning_rate", float("nan")),

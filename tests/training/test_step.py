@@ -38,28 +38,35 @@ def _make(net, recipe):
     model = loop.make_model(net, recipe)
     optimize = optimizer.make_optimizer(recipe, 6)
     state = step.first_state(model, optimize, recipe.seed)
-    train_step = step.make_train_step(model, optimize)
+    train_step = step.make_train_step(model, optimize, accumulate=recipe.accumulate)
     return train_step, lambda: jax.tree.map(jnp.copy, state)
 
 
 @pytest.mark.devices
 @pytest.mark.parametrize("real", [8, 3])
-def test_two_devices_equal_one(toy, real):
+def test_devices_and_parts_compute_the_same(toy, real):
     # With 3 of 8 images real, the devices hold 3 and none: a mean of the
-    # devices' means would be wrong.
+    # devices' means would be wrong. Dropout and mirroring are on.
     assert jax.local_device_count() == 2
-    train_step, first = make(toy.run(toy.without_dropout(), weight_decay=0.01))
     batch = batch_of(toy.source(), real=real)
-    two, one = first(), first()
-    for _ in range(3):
-        two = train_step(two, step.shard_batch(batch))
-        one = train_step(one, onto_one(batch))
-    assert float(two.seen.count) == 3 * real
-    # The same sums of float32, divided over two: a few roundings of 6e-8 in each of
-    # the three steps.
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), two, one
-    )
+    states = []
+    for accumulate in (1, 2):
+        train_step, first = make(toy.run(weight_decay=0.01, accumulate=accumulate))
+        for split in (onto_one, step.shard_batch):
+            state = first()
+            for _ in range(3):
+                state = train_step(state, split(batch))
+            states.append(state)
+    want, *others = states
+    assert float(want.seen.count) == 3 * real
+    # The same sums of float32, divided among two or four: a few roundings of 6e-8 in
+    # each of the three steps.
+    for state in others:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+            state,
+            want,
+        )
 
 
 def test_the_step_by_hand(toy):
@@ -68,6 +75,8 @@ def test_the_step_by_hand(toy):
     run = toy.run(net, momentum=0.0, schedule="constant", learning_rate=0.1)
     train_step, first = make(run)
     batch, params = batch_of(toy.source(), real=7), first().params
+    # Symmetric images: mirroring changes nothing.
+    batch = batch._replace(images=np.maximum(batch.images, batch.images[:, :, ::-1]))
 
     def loss(params):
         images = convnet.prepare(jnp.asarray(batch.images[:7]), net.input)
@@ -155,20 +164,17 @@ def test_dropout_differs_from_step_to_step(toy):
     assert len(set(found.round(4))) == 4
 
 
-@pytest.mark.devices
-def test_dropout_differs_between_devices(toy):
-    # Four times the same image, two a device: with the same random bits everywhere,
-    # two devices would have twice the loss of one.
-    same = toy.source()
-    same = same._replace(examples=same.examples[:1] * 4)
-
-    def first_loss(count, split):
-        train_step, first = make(toy.run())
-        state = train_step(first(), split(batch_of(same, count)))
-        return float(state.seen.loss)
-
-    one, two = first_loss(2, onto_one), first_loss(4, step.shard_batch)
-    assert abs(two - 2 * one) > 0.01
+def test_images_are_mirrored(toy):
+    # Without dropout a step's loss depends on which of the images are mirrored.
+    train_step, first = make(toy.run(toy.without_dropout(), learning_rate=1e-30))
+    batch = batch_of(toy.source())
+    turned = batch._replace(images=batch.images[:, :, ::-1])
+    one, same, other = (
+        float(train_step(first(), step.shard_batch(each)).seen.loss)
+        for each in (batch, batch, turned)
+    )
+    assert one == same
+    assert one != other
 
 
 def test_bfloat16_keeps_float32_parameters(toy):
@@ -204,3 +210,10 @@ def test_shard_batch():
 def test_a_batch_that_the_devices_cannot_share(size, advice):
     with pytest.raises(BadInput, match=f"batch_size {size}: .*2 devices.*{advice}"):
         step.check_divisible(size)
+
+
+@pytest.mark.devices
+def test_a_batch_that_the_parts_cannot_share():
+    step.check_divisible(12, accumulate=3)
+    with pytest.raises(BadInput, match=r"batch_size 8: .*2 devices.*3 parts.*6 or 12"):
+        step.check_divisible(8, accumulate=3)

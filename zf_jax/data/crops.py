@@ -41,14 +41,13 @@ def centre(image: np.ndarray, size: Pair) -> np.ndarray:
 
 
 def random(image: np.ndarray, size: Pair, rng: np.random.Generator) -> np.ndarray:
-    """A crop anywhere, mirrored half of the time, for training.
+    """A crop anywhere, for training, which mirrors half of them (`ops.stochastic`).
 
     Not in the paper: whether it trained on random crops, or on the ten fixed ones.
     """
     spare = [n - s for n, s in zip(image.shape, size, strict=False)]
     at = int(rng.integers(spare[0] + 1)), int(rng.integers(spare[1] + 1))
-    cut = crop(image, size, at)
-    return cut[:, ::-1] if rng.integers(2) else cut
+    return crop(image, size, at)
 
 
 def ten(image: np.ndarray, size: Pair) -> np.ndarray:

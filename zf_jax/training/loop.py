@@ -96,7 +96,7 @@ class Run(NamedTuple):
 
 def check(run: Run) -> None:
     """Raises BadInput for what would fail later: classes, and batches over devices."""
-    step.check_divisible(run.recipe.batch_size)
+    step.check_divisible(run.recipe.batch_size, run.recipe.accumulate)
     train, validation = run.train, run.validation
     if differ := sources.first_difference(validation.labels, train.labels):
         raise BadInput(
@@ -136,7 +136,7 @@ def train_epochs(
     schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
     template = step.first_state(model, tx, run.recipe.seed)
     state = step.replicate(store.restore(template) or template)
-    train_step = step.make_train_step(model, tx)
+    train_step = step.make_train_step(model, tx, accumulate=run.recipe.accumulate)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
     stream = batches.training(

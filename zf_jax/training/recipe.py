@@ -17,6 +17,11 @@ class Recipe:
 
     epochs: int = _field(70, "passes over the training set")
     batch_size: int = _field(128, "images a step, over all devices")
+    accumulate: int = _field(
+        1,
+        "parts that each device computes its images of a step in, one after the other: "
+        "more take less memory, and give the same",
+    )
     learning_rate: float = _field(0.01, "of SGD, at the start")
     momentum: float = _field(0.9, "of SGD")
     # Not in the paper. Krizhevsky et al. used 5e-4.
@@ -55,7 +60,13 @@ class Recipe:
                 raise BadInput(
                     f"{name} {getattr(self, name)!r}: there are {', '.join(allowed)}"
                 )
-        for name in ("epochs", "batch_size", "learning_rate", "patience"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "learning_rate",
+            "patience",
+        ):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} {getattr(self, name)}: must be above 0")
         for name in ("weight_decay", "filter_rms", "resize", "seed"):

@@ -77,9 +77,9 @@ def to_json(metadata: RunMetadata) -> dict:
     return {**metadata._asdict(), "net": spec.to_json(metadata.net), "layout": LAYOUT}
 
 
-# The fields of a recipe that may change when a run is resumed: how long it trains, and
-# how fast.
-_MAY_CHANGE = ("epochs", "learning_rate", "patience", "factor")
+# The fields of a recipe that may change when a run is resumed: how long it trains, how
+# fast, and how much memory it takes.
+_MAY_CHANGE = ("epochs", "learning_rate", "patience", "factor", "accumulate")
 
 
 def check_same_run(

@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding
 from zf_jax import convnet, parallel, xla
 from zf_jax.data.batches import Batch
 from zf_jax.errors import BadInput
+from zf_jax.ops import stochastic
 from zf_jax.training import objective
 
 _DEVICES = "devices"
@@ -28,7 +29,8 @@ class State(NamedTuple):
       params: {layer: {"kernel": ..., "bias": ...}} float32.
       optimizer: optax's state.
       step: [] int32, steps done.
-      key: [2] uint32, random bits for dropout; the step and the device are folded in.
+      key: [2] uint32, random bits for dropout and mirroring; the step and an image's
+        position in the batch are folded in.
       error: [] float32 in 0..1, the last top-1 validation error; 1 before there is one.
       seen: sums over the epoch's training images so far.
     """
@@ -73,26 +75,34 @@ def end_epoch(state: State, error: float) -> State:
 
 
 def make_train_step(
-    model: convnet.ConvNet, optimizer: optax.GradientTransformationExtraArgs
+    model: convnet.ConvNet,
+    optimizer: optax.GradientTransformationExtraArgs,
+    *,
+    accumulate: int = 1,
 ) -> Callable[[State, Batch], State]:
-    """The step: (state, batch of `shard_batch`) -> state. The old state is given up."""
+    """The step: (state, batch of `shard_batch`) -> state. The old state is given up.
+
+    Args:
+      model: the net.
+      optimizer: its `update` takes the validation error as `value`.
+      accumulate: parts that each device computes its images in, one after the other,
+        adding the gradients. More parts take less memory; what the step computes stays
+        the same, to rounding.
+    """
 
     def train_step(state: State, batch: Batch) -> State:
-        key = jax.random.wrap_key_data(state.key)
-        key = jax.random.fold_in(key, state.step)
-        key = jax.random.fold_in(key, jax.lax.axis_index(_DEVICES))
         count = jax.lax.psum(batch.mask.sum(), _DEVICES)
 
-        def loss(params):
-            images = convnet.prepare(batch.images, model.net.input)
-            logits, _ = model.apply(
-                {"params": params}, images, train=True, rngs={"dropout": key}
-            )
-            sums = objective.score(logits, batch.labels, batch.mask)
-            return sums.loss / count, sums
+        def gradient_and_sums(batch: Batch, positions: jax.Array):
+            def loss(params):
+                sums = _score(model, params, state, batch, positions)
+                return sums.loss / count, sums
 
-        gradient, sums = jax.grad(loss, has_aux=True)(state.params)
-        gradient, sums = jax.lax.psum((gradient, sums), _DEVICES)
+            return jax.grad(loss, has_aux=True)(state.params)
+
+        images = batch, _positions(len(batch.mask))
+        total = _sum_over_parts(gradient_and_sums, images, accumulate)
+        gradient, sums = jax.lax.psum(total, _DEVICES)
         updates, optimizer_state = optimizer.update(
             gradient, state.optimizer, state.params, value=state.error
         )
@@ -110,6 +120,42 @@ def make_train_step(
         out_axes=None,
         donate_argnums=(0,),
     )
+
+
+def _positions(count: int) -> jax.Array:
+    """[count] int32: where this device's images lie among those of all devices."""
+    return jax.lax.axis_index(_DEVICES) * count + jnp.arange(count)
+
+
+def _score(
+    model: convnet.ConvNet, params, state: State, batch: Batch, positions: jax.Array
+) -> objective.Sums:
+    """The sums over images as a step sees them: half of them mirrored, with dropout."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    mirror, dropout = jax.random.split(key)
+    images = stochastic.mirror(mirror, batch.images, positions)
+    logits, _ = model.apply(
+        {"params": params},
+        convnet.prepare(images, model.net.input),
+        train=True,
+        positions=positions,
+        rngs={"dropout": dropout},
+    )
+    return objective.score(logits, batch.labels, batch.mask)
+
+
+def _sum_over_parts(function: Callable, images: Any, parts: int) -> Any:
+    """The sum of function(*part) over equal parts of the arrays' first axis."""
+    if parts == 1:
+        return function(*images)
+    split = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), images)
+    first = jax.tree.map(lambda x: x[0], split)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, *first))
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, function(*part)), None
+
+    return jax.lax.scan(add, zeros, split)[0]
 
 
 def make_eval_step(
@@ -134,12 +180,16 @@ def shard_batch(batch: Batch) -> Batch:
     )
 
 
-def check_divisible(batch_size: int) -> None:
-    """Raises BadInput where the devices cannot share a batch evenly."""
+def check_divisible(batch_size: int, accumulate: int = 1) -> None:
+    """Raises BadInput where devices, or their parts, cannot share a batch evenly."""
     devices = jax.device_count()
-    if batch_size % devices:
-        lower = batch_size // devices * devices
+    shares = devices * accumulate
+    if batch_size % shares:
+        lower = batch_size // shares * shares
+        among = f"{devices} devices"
+        if accumulate > 1:
+            among += f" with {accumulate} parts each (accumulate)"
         raise BadInput(
-            f"batch_size {batch_size}: does not split over {devices} devices; take "
-            f"{lower or devices} or {lower + devices}"
+            f"batch_size {batch_size}: does not split over {among}; take "
+            f"{lower or shares} or {lower + shares}"
         )
