@@ -6,6 +6,7 @@ import pathlib
 
 from zf_jax import cli, spec
 from zf_jax.data import sources
+from zf_jax.data.damaged import DamagedImages
 from zf_jax.training import loop, recipe
 
 
@@ -44,6 +45,9 @@ class RunConfig:
         "processes that decode images, for large ones; 0: threads of this one",
         minimum=0,
     )
+    max_damaged: int = cli.field(
+        100, "damaged images that are skipped; one more stops the run", minimum=0
+    )
     save_minutes: float = cli.field(30.0, "minutes between two saves within an epoch")
     recipe: RecipeConfig = RecipeConfig()
 
@@ -64,6 +68,7 @@ def make_run(config: RunConfig, net: spec.Spec) -> loop.Run:
         for split in (config.train_split, config.validation_split)
     )
     net = net.with_classes(len(train.labels))
-    run = loop.Run(net, how, train, validation, config.workers)
+    damaged = DamagedImages(config.max_damaged)
+    run = loop.Run(net, how, train, validation, config.workers, damaged)
     loop.check(run)
     return run

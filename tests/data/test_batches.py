@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 
 from zf_jax.data import batches, crops, sources
+from zf_jax.data.damaged import DamagedImages
 from zf_jax.errors import BadInput
 
 COUNT, SIZE = 23, (8, 8)
@@ -242,3 +243,58 @@ def test_evaluation_of_ten_crops():
         np.testing.assert_array_equal(ten.mask, one.mask)
     # Beyond the sixth image there is none.
     assert not found[1].images[2:].any()
+
+
+class Damaged(Examples):
+    """Images 3 and 8 cannot be decoded."""
+
+    def __getitem__(self, index):
+        if index in (3, 8):
+            raise OSError("image file is truncated\n(2 bytes)")
+        return super().__getitem__(index)
+
+
+DAMAGED = sources.Source("toy", "train", Damaged(COUNT), tuple("abcde"))
+LINE = "dataset 'toy': image {} of train is damaged and skipped: image file is trun"
+
+
+def test_a_damaged_image_is_skipped_and_said_once():
+    options = {"batch_size": 4, "damaged": DamagedImages(2), **CUT}
+
+    def read():
+        held = list(batches.evaluation(DAMAGED, **options))
+        stream = batches.training(DAMAGED, seed=3, **options)
+        return held, list(itertools.islice(stream, 15))
+
+    with pytest.warns(UserWarning, match="damaged and skipped") as said:
+        held, epochs = read()
+    lines = sorted(str(each.message) for each in said)
+    assert len(lines) == len(options["damaged"]) == 2
+    for line, index in zip(lines, (3, 8), strict=True):
+        assert line.startswith(LINE.format(index))
+        assert "\n" not in line
+    assert all_numbers(held) == [n for n in range(COUNT) if n not in (3, 8)]
+    assert not held[0].images[3].any()
+    # The others are what they are without it.
+    for found, want in zip(epochs, training(COUNT, take=15), strict=True):
+        damaged = np.isin(want.images[:, 0, 0, 0], (3, 8))
+        np.testing.assert_array_equal(found.mask, ~damaged)
+        np.testing.assert_array_equal(found.images[~damaged], want.images[~damaged])
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (None, "image 3 of train is damaged: image file is truncated"),
+        (DamagedImages(1), "image 8 of train is damaged, as are 1 before it"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*skipped")
+def test_too_many_damaged_images(damaged, message):
+    with pytest.raises(BadInput, match=message):
+        list(batches.evaluation(DAMAGED, **CUT, batch_size=4, damaged=damaged))
+
+
+def test_image_at_refuses_a_damaged_image():
+    with pytest.raises(BadInput, match="image 8 of train is damaged"):
+        batches.image_at(DAMAGED, 8, **CUT)

@@ -5,6 +5,7 @@ on any number of hosts, with the batches it would have had. Each host reads its 
 every batch.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 
 from zf_jax import processes
 from zf_jax.data import crops
+from zf_jax.data.damaged import DamagedImages
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
@@ -28,12 +30,22 @@ class Batch(NamedTuple):
     Attributes:
       images: [N, H, W, 3] uint8, RGB; [N, 10, H, W, 3] of ten crops.
       labels: [N] int32.
-      mask: [N] bool, False for what fills up the last batch.
+      mask: [N] bool, False for damaged images, and for what fills up the last batch:
+        these images are black, and their label is 0.
     """
 
     images: np.ndarray
     labels: np.ndarray
     mask: np.ndarray
+
+
+class _Example(NamedTuple):
+    """An image, or black in place of what could not be read; a batch of them, too."""
+
+    image: np.ndarray
+    label: np.int32
+    index: np.int64
+    valid: np.bool
 
 
 class HostShard(NamedTuple):
@@ -68,6 +80,7 @@ def training(
     start: int = 0,
     workers: int = 0,
     shard: HostShard = HostShard(),
+    damaged: DamagedImages | None = None,
 ) -> Iterator[Batch]:
     """Shuffled batches of random crops without end, each epoch in a new order.
 
@@ -82,26 +95,27 @@ def training(
       workers: processes that decode; 0 decodes in threads of this one, which is
         enough for small images.
       shard: this host's.
+      damaged: counts the images that cannot be read, and limits them; None refuses the
+        first.
 
     Raises:
-      BadInput: the split has not one whole batch, or the hosts cannot share a batch
-        evenly.
+      BadInput: the split has not one whole batch; the hosts cannot share a batch
+        evenly; too many images are damaged.
     """
     steps_per_epoch(source, batch_size)
     images = (
         grain.MapDataset.range(len(source.examples))
         .seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         .shuffle()
-        .map(functools.partial(_example, source.examples, resize=resize))
+        .map(functools.partial(_read, source.examples, size=size, resize=resize))
         .random_map(functools.partial(_random_crop, size=size))
     )
     # What an epoch drops differs from epoch to epoch.
     own = _HostPart(images, batch_size, shard)
-    batches = _read(own.batch(own.per_batch).repeat(), workers)
+    stream = _iterate(own.batch(own.per_batch).repeat(), workers)
     if start:
-        grain.experimental.set_next_index(batches, start)
-    for images, labels in batches:
-        yield Batch(images, labels, np.ones(len(labels), bool))
+        grain.experimental.set_next_index(stream, start)
+    yield from _batches(stream, source, resize, damaged)
 
 
 def evaluation(
@@ -114,27 +128,27 @@ def evaluation(
     workers: int = 0,
     shard: HostShard = HostShard(),
     cut: Callable[[np.ndarray, Pair], np.ndarray] = crops.centre,
+    damaged: DamagedImages | None = None,
 ) -> Iterator[Batch]:
     """The split once, in its order, centre crops; the last batch is filled up.
 
     Batches are numbered from image `start` of the split on, and divided among the hosts
     as in training: every host gets as many batches as every other.
     `cut=crops.ten` gives the ten crops of each image.
+
+    Raises:
+      BadInput: the hosts cannot share a batch evenly; too many images are damaged.
     """
-    total = len(source.examples)
-    blank = np.zeros_like(cut(np.zeros((*size, 3), np.uint8), size))
-
-    def read(index: int) -> tuple[np.ndarray, np.int32, np.bool]:
-        if index >= total:
-            return blank, np.int32(0), np.False_
-        example = _example(source.examples, index, resize=resize)
-        return *_cut(example, size=size, cut=cut), np.True_
-
     # The last batch is filled up with indices that no image has.
-    end = start + -(-(total - start) // batch_size) * batch_size
-    own = _HostPart(grain.MapDataset.range(start, end).map(read), batch_size, shard)
-    for batch in _read(own.batch(own.per_batch), workers):
-        yield Batch(*batch)
+    count = -(-(len(source.examples) - start) // batch_size) * batch_size
+    images = (
+        grain.MapDataset.range(start, start + count)
+        .map(functools.partial(_read, source.examples, size=size, resize=resize))
+        .map(functools.partial(_cut, size=size, cut=cut))
+    )
+    own = _HostPart(images, batch_size, shard)
+    stream = _iterate(own.batch(own.per_batch), workers)
+    yield from _batches(stream, source, resize, damaged)
 
 
 class _HostPart(grain.MapDataset):
@@ -165,7 +179,7 @@ class _HostPart(grain.MapDataset):
         return self._images[first + position]
 
 
-def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
+def _iterate(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     ahead = dataset.to_iter_dataset(_AHEAD)
     if workers:
         ahead = ahead.mp_prefetch(
@@ -175,22 +189,64 @@ def _read(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     return iter(ahead)
 
 
+def _batches(
+    stream: Iterator[_Example],
+    source: Source,
+    resize: int,
+    damaged: DamagedImages | None,
+) -> Iterator[Batch]:
+    """Batches, their damaged images counted: here, as workers are other processes."""
+    damaged = DamagedImages() if damaged is None else damaged
+    for examples in stream:
+        for index in examples.index[~examples.valid]:
+            if index < len(source.examples):
+                damaged.add(source, index, _reason(source, index, resize))
+        yield Batch(examples.image, examples.label, examples.valid)
+
+
 def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarray:
-    """One centre crop, [H, W, 3] uint8: what `evaluation` has at that index."""
-    return _cut(_example(source.examples, index, resize=resize), size=size)[0]
+    """One centre crop, [H, W, 3] uint8: what `evaluation` has at that index.
+
+    Raises:
+      BadInput: the image is damaged.
+    """
+    example = _read(source.examples, index, size=size, resize=resize)
+    if not example.valid:
+        DamagedImages().add(source, index, _reason(source, index, resize))
+    return _cut(example, size=size).image
 
 
-def _example(examples, index: int, *, resize: int) -> tuple[np.ndarray, np.ndarray]:
+def _read(examples, index: int, *, size: Pair, resize: int) -> _Example:
+    """The example with its resized image; black, of a crop's size, if there is none."""
+    if index < len(examples):
+        # Damaged files make decoders fail in every way there is.
+        with contextlib.suppress(Exception):
+            return _Example(
+                *_decode(examples, index, resize), np.int64(index), np.True_
+            )
+    black = np.zeros((*size, 3), np.uint8)
+    return _Example(black, np.int32(0), np.int64(index), np.False_)
+
+
+def _decode(examples, index: int, resize: int) -> tuple[np.ndarray, np.int32]:
     example = examples[int(index)]
     image = crops.resize(crops.to_rgb(example["image"]), resize)
     return image, np.int32(example["label"])
 
 
-def _random_crop(example, rng: np.random.Generator, *, size: Pair):
-    image, label = example
-    return np.ascontiguousarray(crops.random(image, size, rng)), label
+def _reason(source: Source, index: int, resize: int) -> str:
+    """Why an image cannot be read: found by reading it again, as it happens rarely."""
+    try:
+        _decode(source.examples, index, resize)
+    except Exception as error:
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return "it could be read only the second time"
 
 
-def _cut(example, *, size: Pair, cut=crops.centre):
-    image, label = example
-    return np.ascontiguousarray(cut(image, size)), label
+def _random_crop(example: _Example, rng: np.random.Generator, *, size: Pair):
+    cut = crops.random(example.image, size, rng)
+    return example._replace(image=np.ascontiguousarray(cut))
+
+
+def _cut(example: _Example, *, size: Pair, cut=crops.centre) -> _Example:
+    return example._replace(image=np.ascontiguousarray(cut(example.image, size)))

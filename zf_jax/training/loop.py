@@ -12,6 +12,7 @@ import optax
 
 from zf_jax import convnet
 from zf_jax.data import batches, sources
+from zf_jax.data.damaged import DamagedImages
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
@@ -46,13 +47,17 @@ class Report(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What is trained, on what, how; `workers` processes decode the images."""
+    """What is trained, on what, how; `workers` processes decode the images.
+
+    Images that `damaged` counts are skipped; None refuses the first.
+    """
 
     net: Spec
     recipe: Recipe
     train: Source
     validation: Source
     workers: int = 0
+    damaged: DamagedImages | None = None
 
     @property
     def shard(self) -> batches.HostShard:
@@ -68,6 +73,7 @@ class Run(NamedTuple):
             "batch_size": self.recipe.batch_size,
             "workers": self.workers,
             "shard": self.shard,
+            "damaged": self.damaged,
         }
 
     @property
