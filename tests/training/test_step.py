@@ -1,7 +1,6 @@
 """The step: what it computes does not depend on how many devices compute it."""
 
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -126,27 +125,6 @@ def test_the_end_of_an_epoch(toy):
     assert not any(float(part) for part in ended.seen)
     assert int(ended.step) == 1
     jax.tree.map(np.testing.assert_array_equal, ended.params, params)
-
-
-def test_no_switches_in_the_compiled_step(toy):
-    net = toy.net
-    train_step, first = make(toy.run())
-    batch = step.shard_batch(batch_of(toy.source()))
-    compiled = train_step.lower(first(), batch).compile().as_text()
-    found = {
-        tuple(int(n) for n in shape.split(",") if n)
-        for shape in re.findall(r"\bu8\[([\d,]*)\]", compiled)
-    }
-    # Bytes are the images alone: 8 on a device, with or without the axis of devices.
-    images = (8, *net.input.size, 3)
-    assert images in found or (1, *images) in found
-    assert {shape for shape in found if np.prod(shape) != np.prod(images)} == set()
-    # That they would be seen: a function that gives them away has them.
-    with_switches = jax.jit(
-        lambda p, x: convnet.ConvNet(net).apply({"params": p}, x)[1].switches
-    )
-    text = with_switches.lower(first().params, jnp.zeros((2, *net.input.size, 3)))
-    assert "u8[2,4,4,6]" in text.compile().as_text()
 
 
 def losses(toy, count):

@@ -10,10 +10,12 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+from zf_jax.ops import pooling
 from zf_jax.transforms import jaxpr
 
 _CUSTOM_CALLS = {"custom_jvp_call", "custom_vjp_call", "call_hi_primitive"}
-_JAX = pathlib.Path(jax.__file__).parent
+# Where custom derivatives are those of what is called.
+_TRUE = pathlib.Path(jax.__file__).parent, pathlib.Path(pooling.__file__).parent
 
 # Takes and gives a list of arrays.
 Run = Callable[[list], list]
@@ -27,16 +29,16 @@ def is_checkpoint(equation: JaxprEqn) -> bool:
 
 
 def has_own_derivative(equation: JaxprEqn) -> bool:
-    """Whether it calls a function with custom derivatives that JAX has not written.
+    """Whether it calls a function with custom derivatives that others have written.
 
-    JAX's own, as of `jax.nn.relu`, are the derivatives of what is called. Those of
-    others may differ, as a straight-through estimator's do.
+    JAX's own, as of `jax.nn.relu`, and those of `zf_jax.ops` are the derivatives of
+    what is called. Those of others may differ, as a straight-through estimator's do.
     """
     if equation.primitive.name not in _CUSTOM_CALLS or is_checkpoint(equation):
         return False
     called = jaxpr.called_jaxpr(equation)
     source = called and called[0].debug_info.func_filename
-    return not (source and pathlib.Path(source).is_relative_to(_JAX))
+    return not (source and any(map(pathlib.Path(source).is_relative_to, _TRUE)))
 
 
 def can_rebuild(equation: JaxprEqn) -> bool:
