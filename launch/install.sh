@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by demo.sh and test.sh: makes the virtual environment and installs into it.
 #
 #   install EXTRAS    "" or "[test]"

@@ -1,4 +1,4 @@
-"""Trains a net, data-parallel over all local devices.
+"""Trains a net, data-parallel over the devices of all hosts.
 
     python -m launch.train --spec=tiny --dataset=creatures/64 --workdir=runs/tiny
 
@@ -31,10 +31,12 @@ class TrainConfig:
         formerly="keep",
     )
     run: settings.RunConfig = settings.RunConfig()
+    hosts: cli.HostsConfig = cli.HostsConfig()
 
 
 def main(config: TrainConfig) -> list[pathlib.Path]:
     """Trains to the recipe's last epoch, from the newest checkpoint if there is one."""
+    config.hosts.initialize()
     run = settings.make_run(config.run, spec.by_name(config.spec))
     workdir = config.workdir
     workdir.mkdir(parents=True, exist_ok=True)

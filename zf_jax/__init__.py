@@ -21,7 +21,9 @@ Map of the package (section numbers are the paper's, arXiv 1311.2901v3):
     pretrained/          ONNX file -> Spec and parameters
     figures/             arrays -> PNG
     cli.py, io.py        commands from dataclasses; files written atomically
-    parallel.py, xla.py  devices; what JAX compiles with
+    parallel.py          devices of one process
+    hosts.py             several processes: how they agree and share
+    xla.py               what JAX compiles with
 
 A new operation of layers starts in `layers.py`, whose docstring names the other files.
 

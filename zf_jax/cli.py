@@ -22,6 +22,7 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 import types
 import typing
 import warnings
@@ -33,7 +34,7 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zf_jax import xla
+from zf_jax import hosts, xla
 from zf_jax.errors import BadInput
 
 Main = Callable[[Any], Iterable[pathlib.Path]]
@@ -86,6 +87,27 @@ def field(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclasses.dataclass(frozen=True)
+class HostsConfig:
+    """How several processes, one a host or an accelerator, become one program."""
+
+    coordinator: str | None = field(
+        None,
+        "HOST:PORT of process 0; unset, SLURM, Cloud TPU, Open MPI or Kubernetes tell; "
+        "none: this process alone",
+    )
+    num_processes: int | None = field(None, "processes of the program", minimum=1)
+    process_id: int | None = field(None, "of this process, from 0", minimum=0)
+
+    def initialize(self) -> None:
+        """Joins the other processes; the first line of a command's `main`.
+
+        Raises:
+          BadInput: as `hosts.initialize`.
+        """
+        hosts.initialize(self.coordinator, self.num_processes, self.process_id)
+
+
 def run(main: Main, *, exact: bool = True) -> None:
     """Runs a command: the last line of its file.
 
@@ -110,12 +132,17 @@ def run(main: Main, *, exact: bool = True) -> None:
         _keep_compilations()
         if exact:
             _multiply_in_float32()
-        code = _finish(main, arguments, flags.FLAGS)
-        if _asked_to_end:
+        try:
+            code = _finish(main, arguments, flags.FLAGS)
+        except Exception:
+            if not jax.distributed.is_initialized():
+                raise
+            traceback.print_exc()
+            code = 1
+        if _asked_to_end or (code and jax.distributed.is_initialized()):
             # XLA's threads may still compute: Python's own end would crash beside them.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            # Other hosts wait for this one: its end tells them, JAX's would wait, too.
+            hosts.leave(code)
         return code
 
     app.run(started, flags_parser=functools.partial(_parse, main, flags.FLAGS))
