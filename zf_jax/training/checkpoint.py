@@ -2,30 +2,31 @@
 
     WORKDIR/checkpoints/STEP/params   the weights
     WORKDIR/checkpoints/STEP/rest     optimizer, step, random bits, sums
-    WORKDIR/checkpoints/STEP/about    the run's metadata (JSON)
+    WORKDIR/checkpoints/STEP/about    the run's metadata and digests of all (JSON)
 
 Arrays are saved whole, not per device, so that any number of devices restores them.
+A checkpoint that is damaged is never trained on: the one before it is used.
 """
 
 import pathlib
 import shutil
-from collections.abc import Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from zf_jax import geometry, spec
 from zf_jax.errors import BadInput
-from zf_jax.training import run_metadata
-from zf_jax.training.run_metadata import RunMetadata
+from zf_jax.training import checkpoint_files, run_metadata
+from zf_jax.training.run_metadata import Damaged, RunMetadata
 from zf_jax.training.step import State
 
 # The epochs of the columns of the paper's fig. 4.
 FIG_4 = (1, 2, 5, 10, 20, 30, 40, 64)
 _FOLDER = "checkpoints"
+_Read = TypeVar("_Read")
 
 
 class Restored(NamedTuple):
@@ -69,13 +70,19 @@ class Store:
             ),
         )
         if self.newest is not None:
-            found = run_metadata.read(self.folder / str(self.newest))
+            _, found, _ = _newest_whole(self._folders, run_metadata.read)
             run_metadata.check_same_run(found, metadata, self.folder)
 
     @property
     def newest(self) -> int | None:
         """The step of the newest checkpoint; None where there is none."""
         return self._manager.latest_step()
+
+    @property
+    def _folders(self) -> list[pathlib.Path]:
+        """Those of all checkpoints, the newest last."""
+        steps = sorted(self._manager.all_steps())
+        return [self.folder / str(step) for step in steps]
 
     def __enter__(self) -> "Store":
         return self
@@ -93,11 +100,7 @@ class Store:
         if step in self._manager.all_steps():
             return
         self._check_space(state)
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(state.params),
-            rest=ocp.args.StandardSave(state._replace(params=())._asdict()),
-            about=ocp.args.JsonSave(run_metadata.to_json(self.metadata)),
-        )
+        items = checkpoint_files.items(jax.device_get(state), self.metadata)
         try:
             self._manager.save(step, args=items)
         except (ValueError, OSError) as error:
@@ -114,26 +117,33 @@ class Store:
             raise _not_written(self.folder / str(int(state.step)), reason)
 
     def restore(self, template: State) -> State | None:
-        """The newest state, in the shapes of `template`; None where there is none.
+        """The newest whole state; None where there are no checkpoints.
+
+        Newer checkpoints that are damaged are renamed, and a warning names them.
+
+        Args:
+          template: has the structure and the shapes of the state.
+
+        Returns:
+          The state, of numpy arrays.
 
         Raises:
-          BadInput: the newest checkpoint is damaged.
+          BadInput: there are checkpoints, and all are damaged. None is renamed.
         """
-        step = self.newest
-        if step is None:
+        if self.newest is None:
             return None
-        rest = template._replace(params=())._asdict()
-        try:
-            found = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardRestore(_abstract(template.params)),
-                    rest=ocp.args.StandardRestore(_abstract(rest)),
-                ),
+        where, state, damaged = _newest_whole(
+            self._folders, lambda each: checkpoint_files.read_state(each, template)
+        )
+        for each, error in damaged.items():
+            aside = checkpoint_files.set_aside(each)
+            warnings.warn(
+                f"{error}; renamed to {aside.name}, the run goes on from step "
+                f"{where.name}",
+                stacklevel=2,
             )
-        except (ValueError, KeyError, OSError) as error:
-            raise run_metadata.damaged(self.folder / str(step), error) from error
-        return State(**{**found["rest"], "params": found["params"]})
+        self._manager.reload()
+        return state
 
 
 def _not_written(where: pathlib.Path, reason: str) -> BadInput:
@@ -148,19 +158,48 @@ def load(folder: str | pathlib.Path, step: int | None = None) -> Restored:
 
     Args:
       folder: the run's workdir, its checkpoints folder, or a folder of one run.
-      step: which checkpoint; the newest by default.
+      step: which checkpoint; by default the newest that is whole. A warning names
+        those that are damaged.
 
     Raises:
-      BadInput: no checkpoint there, one half-written or damaged, of an older layout,
-        or whose weights do not fit its spec.
+      BadInput: no checkpoint there, none that is whole, the one asked for is damaged,
+        of an older layout, or its weights do not fit its spec.
     """
     folder, steps = _finished(folder)
-    step = steps[-1] if step is None else step
-    if step not in steps:
+    if step not in (None, *steps):
         raise BadInput(f"step {step}: {folder} has {', '.join(map(str, steps))}")
-    metadata = run_metadata.read(folder / str(step))
-    params = _restore_params(folder / str(step), metadata.net)
-    return Restored(metadata, params, step)
+    if step is not None:
+        return _restored(folder / str(step))
+    folders = [folder / str(each) for each in steps]
+    where, restored, damaged = _newest_whole(folders, _restored)
+    for error in damaged.values():
+        warnings.warn(f"{error}; step {where.name} is taken", stacklevel=2)
+    return restored
+
+
+def _restored(where: pathlib.Path) -> Restored:
+    metadata = run_metadata.read(where)
+    params = checkpoint_files.read_params(where, metadata)
+    return Restored(metadata, params, int(where.name))
+
+
+def _newest_whole(
+    folders: Sequence[pathlib.Path], read: Callable[[pathlib.Path], _Read]
+) -> tuple[pathlib.Path, _Read, dict[pathlib.Path, Damaged]]:
+    """The last folder that can be read, what is read of it, and the damaged after it.
+
+    Raises:
+      Damaged: none can be read; of the last.
+    """
+    damaged = {}
+    for folder in reversed(folders):
+        try:
+            return folder, read(folder), damaged
+        except Damaged as error:
+            damaged[folder] = error
+    newest, *others = damaged.values()
+    also = f", as are the {len(others)} before it" if others else ""
+    raise Damaged(f"{newest}{also}; train anew in another --workdir")
 
 
 def epochs(folder: str | pathlib.Path) -> dict[int, int]:
@@ -170,7 +209,8 @@ def epochs(folder: str | pathlib.Path) -> dict[int, int]:
       BadInput: as `load`.
     """
     folder, steps = _finished(folder)
-    length = run_metadata.read(folder / str(steps[-1])).steps_per_epoch
+    folders = [folder / str(step) for step in steps]
+    length = _newest_whole(folders, run_metadata.read)[1].steps_per_epoch
     return {step // length: step for step in steps if step % length == 0}
 
 
@@ -205,40 +245,3 @@ def _finished(folder: str | pathlib.Path) -> tuple[pathlib.Path, list[int]]:
             "of a training run"
         )
     return folder, steps
-
-
-def _restore_params(where: pathlib.Path, net: spec.Spec) -> dict:
-    """The weights as numpy arrays, in the shapes that the net has."""
-    template = {
-        name: {
-            "kernel": jax.ShapeDtypeStruct(kernel, np.float32),
-            "bias": jax.ShapeDtypeStruct(bias, np.float32),
-        }
-        for name, (kernel, bias) in geometry.parameter_shapes(net).items()
-    }
-    as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), template
-    )
-    restore = ocp.args.PyTreeRestore(item=template, restore_args=as_numpy)
-    refusal = None
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-            params = checkpointer.restore(where / "params", args=restore)
-    except (ValueError, KeyError, OSError) as error:
-        refusal = run_metadata.damaged(where, error)
-    if refusal:
-        # Raised outside of the handler, without its cause: the cause holds on to an
-        # event loop of orbax, which would complain when Python ends.
-        raise refusal
-    for layer, parts in template.items():
-        for part, expected in parts.items():
-            if (found := params[layer][part].shape) != expected.shape:
-                raise BadInput(
-                    f"{where}: {layer}'s {part} is {found}, {net.name} has "
-                    f"{expected.shape}"
-                )
-    return params
-
-
-def _abstract(tree):
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)

@@ -1,5 +1,6 @@
 """What a checkpoint says of its run: the net, the classes, the data, the recipe."""
 
+import hashlib
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -34,22 +35,18 @@ class RunMetadata(NamedTuple):
     data_dir: str | None = None
 
 
+class Damaged(BadInput):
+    """A checkpoint is not what was saved."""
+
+
 def read(where: pathlib.Path) -> RunMetadata:
     """What the checkpoint in the folder CHECKPOINTS/STEP says.
 
     Raises:
-      BadInput: it is damaged, or of another layout.
+      Damaged: it is not what was saved.
+      BadInput: it is of another layout.
     """
-    try:
-        data = json.loads((where / "about" / "metadata").read_text())
-        layout = data.get("layout")
-    except (OSError, ValueError, AttributeError) as error:
-        raise damaged(where, error) from error
-    if layout != LAYOUT:
-        raise BadInput(
-            f"{where}: has layout {layout}, this version reads {LAYOUT}; train again, "
-            "or use the version that made it"
-        )
+    data = _load(where)
     try:
         rest = {name: data[name] for name in RunMetadata._fields[2:-1]}
         # Runs of before it was kept have none.
@@ -59,22 +56,58 @@ def read(where: pathlib.Path) -> RunMetadata:
         raise damaged(where, error) from error
 
 
-def damaged(where: pathlib.Path, error: Exception) -> BadInput:
+def read_digests(where: pathlib.Path) -> dict[str, str] | None:
+    """The digests of the checkpoint's arrays; None where it was saved without.
+
+    Raises:
+      As `read`.
+    """
+    return _load(where).get("digests")
+
+
+def to_json(metadata: RunMetadata, digests: dict[str, str]) -> dict:
+    """The metadata and the arrays' digests as JSON values, which `read` reads."""
+    data = {
+        **metadata._asdict(),
+        "net": spec.to_json(metadata.net),
+        "layout": LAYOUT,
+        "digests": digests,
+    }
+    return {**data, "digest": _digest(data)}
+
+
+def _load(where: pathlib.Path) -> dict:
+    """The JSON values of a checkpoint, when they are those that were written."""
+    try:
+        data = json.loads((where / "about" / "metadata").read_text())
+        layout, digest = data.get("layout"), data.pop("digest", None)
+    except (OSError, ValueError, AttributeError) as error:
+        raise damaged(where, error) from error
+    if digest not in (None, _digest(data)):
+        raise damaged(where, "about is not what was saved")
+    if layout != LAYOUT:
+        raise BadInput(
+            f"{where}: has layout {layout}, this version reads {LAYOUT}; train again, "
+            "or use the version that made it"
+        )
+    return data
+
+
+def _digest(data: dict) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def damaged(where: pathlib.Path, reason: Exception | str) -> Damaged:
     """The refusal of a checkpoint that cannot be read, in one line."""
-    return BadInput(
-        f"{where}: half-written, damaged or none of this package's checkpoints; remove "
-        f"that folder to use an earlier one ({one_line(error)})"
+    return Damaged(
+        f"{where}: half-written, damaged or none of this package's checkpoints "
+        f"({one_line(reason)})"
     )
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """The start of an error's message, without its line breaks."""
     return " ".join(str(error).split())[:200]
-
-
-def to_json(metadata: RunMetadata) -> dict:
-    """The metadata as JSON values, which `read` reads."""
-    return {**metadata._asdict(), "net": spec.to_json(metadata.net), "layout": LAYOUT}
 
 
 # The fields of a recipe that may change when a run is resumed: how long it trains, how
