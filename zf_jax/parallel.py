@@ -1,4 +1,8 @@
-"""Arrays on several devices: the one place that makes meshes."""
+"""Arrays on several devices: the one place that makes meshes.
+
+The devices may be those of several processes, equally many of each: then every process
+makes the same calls, with its own part of what is shared out.
+"""
 
 import math
 
@@ -27,14 +31,16 @@ def replicate(arrays, devices: Devices):
 def shard_batch(
     batch: np.ndarray, leading: tuple[int, ...], devices: Devices
 ) -> jax.Array:
-    """Copies a batch to the devices, filled up with zeros.
+    """Copies a batch, or this process's part of it, to the devices.
+
+    It is filled up with zeros.
 
     Returns once it is there, so that the caller may fill its buffer again.
 
     Args:
       batch: [N, ...].
       leading: lengths of the axes that replace N, of at least N entries. The devices
-        share the first of them.
+        share the first of them: those of this process, its part.
       devices: one or several.
     """
     missing = math.prod(leading) - len(batch)
@@ -48,4 +54,10 @@ def shard_batch(
 def _put(arrays, devices: Devices, spec: PartitionSpec):
     if len(devices) == 1:
         return jax.device_put(arrays, devices[0])
-    return jax.device_put(arrays, NamedSharding(mesh(devices), spec))
+    sharding = NamedSharding(mesh(devices), spec)
+    if sharding.is_fully_addressable:
+        return jax.device_put(arrays, sharding)
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)),
+        arrays,
+    )

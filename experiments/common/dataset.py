@@ -128,13 +128,19 @@ class Dataset:
 
     def labelled(self, **options) -> Iterator[batches.Batch]:
         """The batches with their labels; options of `batches.evaluation`."""
-        size = {"batch_size": self.batch_size}
-        for batch in batches.evaluation(self.source, **self._cut, **size, **options):
+        options = {"batch_size": self.batch_size} | options
+        for batch in batches.evaluation(self.source, **self._cut, **options):
             yield batch._replace(images=self._loaded.to_channels(batch.images))
 
-    def batches(self, start: int = 0) -> Iterator[np.ndarray]:
-        """[N, H, W, C] uint8, in order from `start`, the last one as short as it is."""
-        for batch in self.labelled(start=start):
+    def batches(
+        self, start: int = 0, shard: batches.HostShard = batches.HostShard()
+    ) -> Iterator[np.ndarray]:
+        """[N, H, W, C] uint8, in order from `start`, the last one as short as it is.
+
+        Several hosts take batches in turn, and of the last what there is for them.
+        """
+        size = self.batch_size * shard.count
+        for batch in self.labelled(start=start, batch_size=size, shard=shard):
             yield batch.images[: batch.mask.sum()]
 
     def only(self, indices: np.ndarray) -> "Dataset":
@@ -208,10 +214,17 @@ class ImageFiles:
         """Whether the images have sizes of their own, as the net takes any."""
         return self._loaded.crop_size is None
 
-    def batches(self, start: int = 0) -> Iterator[np.ndarray]:
-        """[1, H, W, C] uint8, in order from `start`: images may differ in size."""
-        for index in range(start, len(self)):
-            yield self._frame(index)[None]
+    def batches(
+        self, start: int = 0, shard: batches.HostShard = batches.HostShard()
+    ) -> Iterator[np.ndarray]:
+        """[1, H, W, C] uint8, in order from `start`: images may differ in size.
+
+        Several hosts take images in turn, and none where none is left for them.
+        """
+        for first in range(start, len(self), shard.count):
+            index = first + shard.index
+            image = self._frame(min(index, len(self) - 1))[None]
+            yield image[: index < len(self)]
 
     def report_skipped(self) -> None:
         """How many files could not be read, said once more at the end."""

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from experiments.common.model import LoadedModel
-from zf_jax import cli, io
+from zf_jax import cli, hosts, io
+from zf_jax.data.batches import HostShard
 from zf_jax.probes import padded_images, topk
 from zf_jax.transforms import jaxpr
 
@@ -32,8 +33,8 @@ class Images(Protocol):
     def __len__(self) -> int:
         """How many images."""
 
-    def batches(self, start: int) -> Iterator[np.ndarray]:
-        """[N, H, W, C] uint8, from image `start` on."""
+    def batches(self, start: int, shard: HostShard) -> Iterator[np.ndarray]:
+        """[N, H, W, C] uint8, from image `start` on: a host's part of each batch."""
 
 
 def scan(
@@ -47,6 +48,9 @@ def scan(
 ) -> dict[str, topk.TopK]:
     """The k strongest images of every channel of the layers, under a progress bar.
 
+    Several hosts share each batch, images of different sizes excepted, and all get the
+    same. The first keeps the pass.
+
     Args:
       loaded: the net.
       data: the images.
@@ -57,21 +61,31 @@ def scan(
       desc: for the progress bar.
     """
     key = fingerprint(loaded, data.key, tuple(layers), k)
-    start, saved = _restore(path, key), time.monotonic()
-    seen = start.seen if start else 0
+    start, saved = _start(loaded, layers, k, path, key), time.monotonic()
+    seen = int(start.seen) if start else 0
     if seen == len(data):
         return start.best
-    batches = data.batches(start=seen)
+    shard, devices = HostShard(jax.process_index(), jax.process_count()), jax.devices()
+    if data.sizes_differ:
+        # Their shapes tell what is compiled, which must be the same on all hosts.
+        shard, devices = HostShard(), jax.local_devices()
+    batches = data.batches(seen, shard)
     if data.sizes_differ:
         batches = (padded_images.pad(loaded.model.spec, batch) for batch in batches)
     maps_fn, state = _maps_fn(loaded, layers), None
     states = topk.scan_states(
-        maps_fn, batches, k=k, start=start, batch_size=data.batch_size
+        maps_fn,
+        batches,
+        k=k,
+        start=start,
+        batch_size=data.batch_size,
+        devices=devices,
     )
     bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
     try:
         with bar:
             for state in states:
+                state = state._replace(seen=min(state.seen, len(data)))
                 bar.update(state.seen - bar.n)
                 if time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)
@@ -119,7 +133,18 @@ def set_aside(path: pathlib.Path) -> None:
     print(f"{path}: damaged, set aside as {aside.name}; it is computed anew")
 
 
+def _start(
+    loaded: LoadedModel, layers: Sequence[str], k: int, path: pathlib.Path, key: str
+) -> topk.ScanState | None:
+    """An earlier pass over the same images, which the first host kept."""
+    fresh = {layer: topk.empty(loaded.layers[layer].channels, k) for layer in layers}
+    like = topk.ScanState(fresh, np.zeros((), np.int64))
+    return hosts.on_primary(lambda: _restore(path, key), like)
+
+
 def _save(path: pathlib.Path, key: str, state: topk.ScanState) -> None:
+    if not hosts.is_primary():
+        return
     best = jax.device_get(state.best)
     arrays = {
         f"{layer}.{part}": getattr(found, part)

@@ -25,7 +25,7 @@ from experiments.common.unit_choice import UnitConfig
 from experiments.features import controls, pages
 from experiments.features.controls import ControlConfig
 from experiments.features.pages import LayerUnits
-from zf_jax import cli, io
+from zf_jax import cli, hosts, io
 from zf_jax.figures import contact_sheet, filter_sheet, raster
 from zf_jax.probes import first_filters
 from zf_jax.probes.topk import TopK
@@ -43,10 +43,15 @@ class FeaturesConfig(ExperimentConfig):
     units: UnitConfig = UnitConfig()
     controls: ControlConfig = ControlConfig()
     k: int = cli.field(9, "images a map", minimum=1)
+    hosts: cli.HostsConfig = cli.HostsConfig()
 
 
 def main(config: FeaturesConfig) -> list[pathlib.Path]:
-    """Finds the top-k in one pass for all layers, then draws layer by layer."""
+    """Finds the top-k in one pass for all layers, then draws layer by layer.
+
+    Several hosts share the pass; the first draws.
+    """
+    config.hosts.initialize()
     loaded = model.load(config.model)
     layers = unit_choice.layers(config.units, loaded)
     control_names = controls.names(config.controls)
@@ -55,6 +60,8 @@ def main(config: FeaturesConfig) -> list[pathlib.Path]:
     out = output.folder(config.output, loaded.run, "features")
     k, path = min(config.k, len(data)), out / "pass.npz"
     best = topk_pass.scan(loaded, data, layers, k=k, path=path)
+    if not hosts.is_primary():
+        return []
     units = _units(config.units, loaded, layers, best)
     projector = loaded.projector(
         data, best, {layer: each.channels for layer, each in units.items()}

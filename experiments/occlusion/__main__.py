@@ -28,7 +28,7 @@ from experiments.common.image_choice import ImageConfig
 from experiments.common.model import LoadedModel, ModelConfig
 from experiments.common.output import OutputConfig
 from experiments.occlusion import panels
-from zf_jax import cli, xla
+from zf_jax import cli, hosts, xla
 from zf_jax.errors import BadInput
 from zf_jax.probes import occlusion, topk
 from zf_jax.transforms import closure
@@ -71,10 +71,15 @@ class OcclusionConfig:
         choices=("incremental", "full"),
     )
     explain: bool = cli.field(False, "print what is recomputed, operation by operation")
+    hosts: cli.HostsConfig = cli.HostsConfig()
 
 
 def main(config: OcclusionConfig) -> list[pathlib.Path]:
-    """Evaluates the net with the square at every position, image by image."""
+    """Evaluates the net with the square at every position, image by image.
+
+    Several hosts share the positions; the first draws.
+    """
+    config.hosts.initialize()
     loaded = model.load(config.model)
     out = output.folder(config.output, loaded.run, "occlusion")
     layer = choose_layer(config.layer, loaded)
@@ -102,6 +107,8 @@ def main(config: OcclusionConfig) -> list[pathlib.Path]:
             _evaluate(outputs_fn, one.image),
             topk.scan(maps_fn, [one.image[None]], k=1)[layer],
         )
+        if not hosts.is_primary():
+            continue
         square = panels.Square(config.side, config.stride, fill)
         written += panels.draw(loaded, layer, swept, square, neighbours, out)
     if files:
@@ -174,6 +181,7 @@ def _sweep(
         fill=fill,
         batch_size=config.batch_size,
         method=config.method,
+        devices=jax.devices(),
     )
     return {name: np.asarray(leaf) for name, leaf in outputs.items()}
 

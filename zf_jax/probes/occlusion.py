@@ -69,7 +69,8 @@ def sweep(
         tells what it saves). Where it would save next to nothing, it is "full", which
         computes every position from the pixels up.
       devices: those that share the positions; all local ones by default, and a single
-        one where JAX traces the call.
+        one where JAX traces the call. Those of several processes serve where each of
+        them makes the same call.
 
     Returns:
       The pytree of `model_fn` with leaves [R, S, ...], or [N, R, S, ...] for images:
@@ -91,7 +92,7 @@ def sweep(
     if not is_traced:
         model_functions.check_independent(model_fn, program, images[0])
     chosen = bool(devices)
-    devices = _sharing(devices, is_traced)[: positions.count]
+    devices = _sharing(devices, is_traced, positions)
     one, planned = jax.eval_shape(lambda x: x[:1], images), None
     if method == "incremental":
         planned = _planned(program, one, positions, devices, is_traced)
@@ -136,8 +137,8 @@ def explain(
     one = jax.ShapeDtypeStruct((1, *image.shape[-3:]), image.dtype)
     program = model_functions.prepare_arguments(model_fn, one)
     is_traced = xla.is_traced(program.weights)
-    devices = _sharing(devices, is_traced)
     positions = grid(one.shape[1:3], side, stride)
+    devices = _sharing(devices, is_traced, positions)
     planned = _planned(program, one, positions, devices, is_traced)
     return cost_report.cost_report(*planned)
 
@@ -151,14 +152,14 @@ def _prepare(model_fn, images, fill, count: int) -> closure.Hoisted:
     return model_functions.prepare_arguments(model_fn, example, shared=shared)
 
 
-def _sharing(devices, is_traced: bool) -> tuple[jax.Device, ...]:
+def _sharing(devices, is_traced: bool, positions: Grid) -> tuple[jax.Device, ...]:
     """The devices that share the positions.
 
     Within another function that is traced it is for that one to share the work out.
     """
     if devices:
         return tuple(devices)
-    return tuple(jax.local_devices()[: 1 if is_traced else None])
+    return tuple(jax.local_devices()[: 1 if is_traced else positions.count])
 
 
 def _planned(

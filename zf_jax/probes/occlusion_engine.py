@@ -179,15 +179,21 @@ def _map_positions(
     def run(positions):
         return lax.map(function, positions)
 
+    def run_and_gather(positions):
+        return lax.all_gather(run(positions), parallel.AXIS, tiled=True)
+
     if len(devices) > 1:
-        run = jax.shard_map(
-            run,
+        # Gathered, so that every process has the outputs of all.
+        run_all = jax.shard_map(
+            run_and_gather,
             mesh=parallel.mesh(devices),
             in_specs=parallel.SHARDED,
-            out_specs=parallel.SHARDED,
+            out_specs=parallel.REPLICATED,
             check_vma=False,
         )
-    return jax.tree.map(lambda leaf: _flat(leaf)[:total], run(positions))
+    else:
+        run_all = run
+    return jax.tree.map(lambda leaf: _flat(leaf)[:total], run_all(positions))
 
 
 def _flat(leaf: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ into batches, on any number of devices, in any order, gives the same answer, sin
 
 import collections
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ class ScanState(NamedTuple):
 
     Attributes:
       best: the top k of each layer.
-      seen: how many images were read.
+      seen: how many images were read; of several processes, as if the last batch of
+        each were a whole one.
     """
 
     best: dict[str, TopK]
@@ -101,12 +103,14 @@ def scan_states(
 
     Args:
       maps_fn: as in `scan`.
-      batches: as in `scan`; those from image `start.seen` on.
+      batches: as in `scan`; those from image `start.seen` on. Where `devices` are those
+        of several processes, every process gives as many batches: of each that all
+        share the next `batch_size` images, or the fewer that are left.
       k: how many images are kept for each channel.
       start: where an earlier pass ended; the beginning by default.
       batch_size: images in a whole batch, where the first may be a short one: a resumed
         pass then adds up floats as the whole pass does. The first batch's by default.
-      devices: as in `scan`.
+      devices: as in `scan`; of several processes, equally many of each.
 
     Yields:
       The state after every batch. Its arrays are valid until the next is asked for.
@@ -117,6 +121,7 @@ def scan_states(
     if k < 1:
         raise BadInput(f"k {k}: starts at 1")
     devices = tuple(devices or jax.local_devices())
+    processes = sorted({device.process_index for device in devices})
     best, seen, programs = None, start.seen if start else 0, None
     for number, batch in enumerate(batches):
         batch = batch if isinstance(batch, tuple) else (batch,)
@@ -124,8 +129,10 @@ def scan_states(
         if programs is None:
             first, on_cpu = batch_size or count, devices[0].platform == "cpu"
             microbatch = min(_MICROBATCH_ON_CPU if on_cpu else _MICROBATCH, first)
-            devices = devices[: -(-first // microbatch)]
-            size = -(-first // (microbatch * len(devices))) * microbatch * len(devices)
+            devices = _first_of_each(devices, -(-first // microbatch))
+            own = microbatch * len(devices) // len(processes)
+            size = -(-first // own) * own
+            part = processes.index(jax.process_index()) * first
             programs = _Programs(maps_fn, microbatch, devices)
         if count > first:
             raise BadInput(
@@ -136,8 +143,8 @@ def scan_states(
         if best is None:
             best = parallel.replicate(_initial_topk(result, k, start), devices)
         # A batch that is short is filled up, so that it compiles nothing new.
-        images = np.where(np.arange(size) < count, seen + np.arange(size), -1)
-        seen += count
+        images = np.where(np.arange(size) < count, seen + part + np.arange(size), -1)
+        seen += count if len(processes) == 1 else first * len(processes)
         given = [
             parallel.shard_batch(each, (size // microbatch, microbatch), devices)
             for each in (*batch, images)
@@ -146,6 +153,12 @@ def scan_states(
         jax.block_until_ready(best)
         best = _merge_batch(weights, best, *given, apply=apply, k=k, devices=devices)
         yield ScanState(best, seen)
+
+
+def _first_of_each(devices: parallel.Devices, count: int) -> parallel.Devices:
+    """The first devices of each process, so many."""
+    by_process = itertools.groupby(devices, lambda device: device.process_index)
+    return tuple(each for _, own in by_process for each in [*own][:count])
 
 
 class _Programs:
