@@ -4,11 +4,10 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 
+from tests import pods
 from zf_jax import hosts
 from zf_jax.errors import BadInput
 
@@ -146,22 +145,9 @@ print(f"stopped at {step}", flush=True)
 
 
 def test_two_processes_share_what_one_reads_and_stop_together(tmp_path):
-    ran = _pod(tmp_path, _SCRIPT)
+    script = tmp_path / "main.py"
+    script.write_text(_SCRIPT)
+    ran = pods.run(script)
     assert ran.returncode == 0, ran.stdout
     first, second = re.findall(r"stopped at (\d+)", ran.stdout)
     assert first == second != "9999"
-
-
-def _pod(tmp_path, script, count=2):
-    """A script as several processes of two devices each."""
-    path = tmp_path / "main.py"
-    path.write_text(script)
-    return subprocess.run(
-        ["launch/local_pod.sh", str(count), sys.executable, path],
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )

@@ -31,7 +31,7 @@ class Images:
     def __len__(self):
         return SIZE
 
-    def batches(self, start, shard):
+    def batches(self, start=0, shard=None):
         for first in range(start, SIZE, BATCH):
             if first == self._stop:
                 raise KeyboardInterrupt
