@@ -190,18 +190,31 @@ def _iterate(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
 
 
 def _batches(
-    stream: Iterator[_Example],
+    stream: grain.DatasetIterator,
     source: Source,
     resize: int,
     damaged: DamagedImages | None,
 ) -> Iterator[Batch]:
     """Batches, their damaged images counted: here, as workers are other processes."""
     damaged = DamagedImages() if damaged is None else damaged
-    for examples in stream:
-        for index in examples.index[~examples.valid]:
-            if index < len(source.examples):
-                damaged.add(source, index, _reason(source, index, resize))
-        yield Batch(examples.image, examples.label, examples.valid)
+    with contextlib.closing(stream):
+        while examples := _next(stream):
+            for index in examples.index[~examples.valid]:
+                if index < len(source.examples):
+                    damaged.add(source, index, _reason(source, index, resize))
+            yield Batch(examples.image, examples.label, examples.valid)
+
+
+def _next(stream: grain.DatasetIterator) -> _Example | None:
+    """The next batch of examples, None at the end."""
+    try:
+        return next(stream, None)
+    except RuntimeError as error:
+        # Grain's words for a worker that was killed; examples raise nothing (`_read`).
+        raise BadInput(
+            f"data: a worker process ended ({_line(error)}); if the memory was full, "
+            "take fewer --workers and start again"
+        ) from error
 
 
 def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarray:
@@ -239,8 +252,12 @@ def _reason(source: Source, index: int, resize: int) -> str:
     try:
         _decode(source.examples, index, resize)
     except Exception as error:
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return _line(error)
     return "it could be read only the second time"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _random_crop(example: _Example, rng: np.random.Generator, *, size: Pair):

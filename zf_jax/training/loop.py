@@ -13,6 +13,7 @@ import optax
 from zf_jax import convnet
 from zf_jax.data import batches, sources
 from zf_jax.data.damaged import DamagedImages
+from zf_jax.data.prefetch import prefetch
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
@@ -145,14 +146,17 @@ def train_epochs(
     train_step = step.make_train_step(model, tx, accumulate=run.recipe.accumulate)
     eval_step = step.make_eval_step(model)
     done = int(state.step)
-    stream = batches.training(
-        run.train, **run.batch_settings, seed=run.recipe.seed, start=done
+    stream = prefetch(
+        batches.training(
+            run.train, **run.batch_settings, seed=run.recipe.seed, start=done
+        ),
+        step.shard_batch,
     )
     saved = time.monotonic()
     while done < run.steps:
         began, done_before, ended = time.monotonic(), done, False
         while not ended:
-            state = train_step(state, step.shard_batch(next(stream)))
+            state = train_step(state, next(stream))
             done += 1
             ended = done % run.steps_per_epoch == 0
             read_loss = ended or done % _LOSS_EVERY == 0
@@ -206,8 +210,9 @@ def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
 def evaluate(run: Run, eval_step, params) -> dict[str, float]:
     """Loss, top1 and top5 over the whole validation set."""
     total = objective.zero()
-    for batch in batches.evaluation(run.validation, **run.batch_settings):
-        total = jax.tree.map(jnp.add, total, eval_step(params, step.shard_batch(batch)))
+    images = batches.evaluation(run.validation, **run.batch_settings)
+    for batch in prefetch(images, step.shard_batch):
+        total = jax.tree.map(jnp.add, total, eval_step(params, batch))
     return total.means()
 
 

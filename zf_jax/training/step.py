@@ -173,11 +173,13 @@ def make_eval_step(
 
 
 def shard_batch(batch: Batch) -> Batch:
-    """The batch [N, ...] as [D, N / D, ...], a part for each local device."""
-    devices = jax.local_device_count()
-    return jax.tree.map(
-        lambda part: np.reshape(part, (devices, -1, *part.shape[1:])), batch
+    """The batch [N, ...] as [D, N / D, ...], a part on each local device."""
+    devices = tuple(jax.local_devices())
+    sharding = NamedSharding(parallel.mesh(devices), parallel.SHARDED)
+    split = jax.tree.map(
+        lambda part: np.reshape(part, (len(devices), -1, *part.shape[1:])), batch
     )
+    return jax.device_put(split, sharding)
 
 
 def check_divisible(batch_size: int, accumulate: int = 1) -> None:
