@@ -138,6 +138,12 @@ def run(main: Main, *, exact: bool = True) -> None:
             if not jax.distributed.is_initialized():
                 raise
             traceback.print_exc()
+            print(
+                f"{_name(arguments[0])}: process {jax.process_index()} of "
+                f"{jax.process_count()} ended; if another ended before it, the cause "
+                "is in that one's output",
+                file=sys.stderr,
+            )
             code = 1
         if _asked_to_end or (code and jax.distributed.is_initialized()):
             # XLA's threads may still compute: Python's own end would crash beside them.

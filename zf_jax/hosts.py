@@ -24,6 +24,8 @@ from zf_jax.errors import BadInput
 _HEARTBEAT_TIMEOUT = 30
 # Seconds that the processes wait for each other at the start.
 _START_TIMEOUT = 300
+# Seconds that processes which are done wait for the others: the first may draw for long.
+_END_TIMEOUT = 24 * 3600
 # What `on_primary` tells the others.
 _NOTHING, _ARRAYS, _REFUSED = range(3)
 
@@ -65,6 +67,7 @@ def initialize(
             *given,
             heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT,
             initialization_timeout=_START_TIMEOUT,
+            shutdown_timeout_seconds=_END_TIMEOUT,
         )
     except (ValueError, RuntimeError) as error:
         if given == (None, None, None) and not _several_announced():
