@@ -24,7 +24,7 @@ from zf_jax.errors import BadInput
 _HEARTBEAT_TIMEOUT = 30
 # Seconds that the processes wait for each other at the start.
 _START_TIMEOUT = 300
-# Seconds that processes which are done wait for the others: the first may draw for long.
+# Seconds that processes wait at the end: the first may draw for long.
 _END_TIMEOUT = 24 * 3600
 # What `on_primary` tells the others.
 _NOTHING, _ARRAYS, _REFUSED = range(3)
