@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by demo.sh and test.sh: makes the virtual environment and installs into it.
+# Sourced by the scripts that start here: makes the virtual environment and installs into
+# it; after dry_run.sh, prints how.
 #
 #   install EXTRAS    "" or "[test]"
 #
@@ -39,6 +40,13 @@ install() {
   base="$(find_python)" || exit 1
   version="$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
   python="$VENV/bin/python"
+  local pip=("$python" -m pip install --quiet --disable-pip-version-check
+    --constraint requirements.lock --editable ".$extras")
+  if [ -n "${dry_run:-}" ]; then
+    run "$base" -m venv "$VENV"
+    run "${pip[@]}"
+    return
+  fi
   if [ -x "$python" ] && ! "$python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
     # Only what was made here is made anew; somebody's own environment is not touched.
     ls "$VENV"/installed* >/dev/null 2>&1 ||
@@ -55,8 +63,7 @@ install() {
   wanted="$(cat setup.cfg pyproject.toml requirements.lock | cksum) $PWD"
   if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "installing zf_jax$extras into $VENV (Python $version, a few minutes the first time)"
-    "$python" -m pip install --quiet --disable-pip-version-check \
-      --constraint requirements.lock --editable ".$extras" >"$VENV/pip.log" 2>&1 || {
+    "${pip[@]}" >"$VENV/pip.log" 2>&1 || {
       grep -v '^WARNING' "$VENV/pip.log" | tail -n 5 >&2
       fail "pip could not install; is the network, or a package index, within reach? All it said: $VENV/pip.log"
     }
