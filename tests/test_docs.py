@@ -4,6 +4,7 @@ import configparser
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -25,6 +26,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _OPTIONAL = ("equinox", "haiku", "keras", "safetensors", "timm", "torchax")
 # Importing these takes seconds.
 _HEAVY = ("keras", "timm", "torchax")
+# Scripts that pass their flags on to `launch.train`.
+_TRAINS = ("./launch/train_gpu.sh", "./launch/tpu_pod.sh")
 # Commands of others.
 _FOREIGN = ("git", "cat", ".", "tfds")
 
@@ -149,6 +152,11 @@ def _check(words: list[str]) -> None:
         setup.read(ROOT / "setup.cfg")
         for extra in re.findall(r"\[(.*)\]", rest[-1])[0].split(","):
             assert extra in setup["options.extras_require"]
+    elif program == "sbatch" or program in _TRAINS:
+        flags = itertools.dropwhile(lambda word: not word.startswith("--spec"), rest)
+        _check_module("launch.train", [*flags])
+    elif program == "./launch/local_pod.sh":
+        _check(rest[1:])
     elif program.startswith("./launch/"):
         assert (ROOT / program).exists()
         assert all((ROOT / word).exists() for word in rest if word.startswith("tests/"))
