@@ -145,9 +145,10 @@ def run(main: Main, *, exact: bool = True) -> None:
                 file=sys.stderr,
             )
             code = 1
-        if _asked_to_end or (code and jax.distributed.is_initialized()):
+        if code:
             # XLA's threads may still compute: Python's own end would crash beside them.
             # Other hosts wait for this one: its end tells them, JAX's would wait, too.
+            # So would Python's for a thread that reads from a disk that hangs.
             hosts.leave(code)
         return code
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from zf_jax.data import crops
 
@@ -77,7 +78,7 @@ def test_random_crops_come_from_everywhere():
     rng, found = np.random.default_rng(2), set()
     image = numbered(6, 7)
     for _ in range(400):
-        cut = crops.random(image, (4, 5), rng)
+        cut = crops.random(image, (4, 5), rng, short_side=6)
         assert cut.shape == (4, 5, 3)
         at = corner(cut)
         np.testing.assert_array_equal(cut, crops.crop(image, (4, 5), at))
@@ -88,8 +89,23 @@ def test_random_crops_come_from_everywhere():
 
 def test_random_crop_of_the_images_own_size():
     image = numbered(5, 5)
-    cut = crops.random(image, (5, 5), np.random.default_rng(0))
+    cut = crops.random(image, (5, 5), np.random.default_rng(0), short_side=5)
     np.testing.assert_array_equal(cut, image)
+
+
+def test_random_crops_are_those_of_the_resized_image():
+    image = np.asarray(data.chelsea())
+    resized = crops.resize(image, 128)
+    for seed in range(5):
+        cut = crops.random(
+            image, (90, 100), np.random.default_rng(seed), short_side=128
+        )
+        rng = np.random.default_rng(seed)
+        at = [int(rng.integers(n - s + 1)) for n, s in ((128, 90), (192, 100))]
+        want = crops.crop(resized, (90, 100), at)
+        # Pillow computes the weights from rounded coordinates.
+        assert np.abs(cut.astype(int) - want).max() <= 1
+        assert np.mean(cut != want) < 2e-3
 
 
 def test_ten_crops():

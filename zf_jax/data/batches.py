@@ -7,14 +7,14 @@ every batch.
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import grain
 import numpy as np
 
 from zf_jax import processes
-from zf_jax.data import crops
+from zf_jax.data import crops, decoding, sources
 from zf_jax.data.damaged import DamagedImages
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
@@ -103,19 +103,25 @@ def training(
         evenly; too many images are damaged.
     """
     steps_per_epoch(source, batch_size)
+    examples = sources.encoded(source.examples)
+    black = np.zeros((*size, 3), np.uint8)
+
+    def read(index: int, rng: np.random.Generator) -> _Example:
+        cut = functools.partial(crops.random, size=size, rng=rng, short_side=resize)
+        return _read(examples, index, cut, black, short_side=resize)
+
     images = (
-        grain.MapDataset.range(len(source.examples))
+        grain.MapDataset.range(len(examples))
         .seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         .shuffle()
-        .map(functools.partial(_read, source.examples, size=size, resize=resize))
-        .random_map(functools.partial(_random_crop, size=size))
+        .random_map(read)
     )
     # What an epoch drops differs from epoch to epoch.
     own = _HostPart(images, batch_size, shard)
     stream = _iterate(own.batch(own.per_batch).repeat(), workers)
     if start:
         grain.experimental.set_next_index(stream, start)
-    yield from _batches(stream, source, resize, damaged)
+    yield from _batches(stream, source, damaged)
 
 
 def evaluation(
@@ -141,14 +147,18 @@ def evaluation(
     """
     # The last batch is filled up with indices that no image has.
     count = -(-(len(source.examples) - start) // batch_size) * batch_size
-    images = (
-        grain.MapDataset.range(start, start + count)
-        .map(functools.partial(_read, source.examples, size=size, resize=resize))
-        .map(functools.partial(_cut, size=size, cut=cut))
-    )
+    examples = sources.encoded(source.examples)
+    black = np.zeros_like(cut(np.zeros((*size, 3), np.uint8), size))
+
+    def read(index: int) -> _Example:
+        return _read(
+            examples, index, lambda image: cut(crops.resize(image, resize), size), black
+        )
+
+    images = grain.MapDataset.range(start, start + count).map(read)
     own = _HostPart(images, batch_size, shard)
     stream = _iterate(own.batch(own.per_batch), workers)
-    yield from _batches(stream, source, resize, damaged)
+    yield from _batches(stream, source, damaged)
 
 
 class _HostPart(grain.MapDataset):
@@ -192,7 +202,6 @@ def _iterate(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
 def _batches(
     stream: grain.DatasetIterator,
     source: Source,
-    resize: int,
     damaged: DamagedImages | None,
 ) -> Iterator[Batch]:
     """Batches, their damaged images counted: here, as workers are other processes."""
@@ -201,7 +210,7 @@ def _batches(
         while examples := _next(stream):
             for index in examples.index[~examples.valid]:
                 if index < len(source.examples):
-                    damaged.add(source, index, _reason(source, index, resize))
+                    damaged.add(source, index, _reason(source, index))
             yield Batch(examples.image, examples.label, examples.valid)
 
 
@@ -223,34 +232,45 @@ def image_at(source: Source, index: int, *, size: Pair, resize: int) -> np.ndarr
     Raises:
       BadInput: the image is damaged.
     """
-    example = _read(source.examples, index, size=size, resize=resize)
-    if not example.valid:
-        DamagedImages().add(source, index, _reason(source, index, resize))
-    return _cut(example, size=size).image
+    try:
+        image, _ = _decode(sources.encoded(source.examples), index)
+    except Exception as error:
+        DamagedImages().add(source, index, _line(error))
+    return np.ascontiguousarray(crops.centre(crops.resize(image, resize), size))
 
 
-def _read(examples, index: int, *, size: Pair, resize: int) -> _Example:
-    """The example with its resized image; black, of a crop's size, if there is none."""
+def _read(
+    examples: Sequence[dict],
+    index: int,
+    cut: Callable[[np.ndarray], np.ndarray],
+    black: np.ndarray,
+    *,
+    short_side: int | None = None,
+) -> _Example:
+    """The example that `cut` makes of an image; black if there is none, or damaged."""
     if index < len(examples):
         # Damaged files make decoders fail in every way there is.
         with contextlib.suppress(Exception):
-            return _Example(
-                *_decode(examples, index, resize), np.int64(index), np.True_
-            )
-    black = np.zeros((*size, 3), np.uint8)
+            image, label = _decode(examples, index, short_side)
+            image = np.ascontiguousarray(cut(image))
+            return _Example(image, label, np.int64(index), np.True_)
     return _Example(black, np.int32(0), np.int64(index), np.False_)
 
 
-def _decode(examples, index: int, resize: int) -> tuple[np.ndarray, np.int32]:
+def _decode(
+    examples: Sequence[dict], index: int, short_side: int | None = None
+) -> tuple[np.ndarray, np.int32]:
     example = examples[int(index)]
-    image = crops.resize(crops.to_rgb(example["image"]), resize)
-    return image, np.int32(example["label"])
+    image = example["image"]
+    if isinstance(image, bytes):
+        image = decoding.decode(image, short_side=short_side)
+    return crops.to_rgb(image), np.int32(example["label"])
 
 
-def _reason(source: Source, index: int, resize: int) -> str:
+def _reason(source: Source, index: int) -> str:
     """Why an image cannot be read: found by reading it again, as it happens rarely."""
     try:
-        _decode(source.examples, index, resize)
+        _decode(sources.encoded(source.examples), index)
     except Exception as error:
         return _line(error)
     return "it could be read only the second time"
@@ -258,12 +278,3 @@ def _reason(source: Source, index: int, resize: int) -> str:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _random_crop(example: _Example, rng: np.random.Generator, *, size: Pair):
-    cut = crops.random(example.image, size, rng)
-    return example._replace(image=np.ascontiguousarray(cut))
-
-
-def _cut(example: _Example, *, size: Pair, cut=crops.centre) -> _Example:
-    return example._replace(image=np.ascontiguousarray(cut(example.image, size)))

@@ -19,13 +19,17 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
 def resize(image: np.ndarray, short_side: int) -> np.ndarray:
     """The image with its smaller side at `short_side` pixels, as it is if it is so."""
-    height, width = image.shape[:2]
-    if min(height, width) == short_side:
+    if min(image.shape[:2]) == short_side:
         return image
-    scale = short_side / min(height, width)
-    size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
-    resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    height, width = _resized(image, short_side)
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized)
+
+
+def _resized(image: np.ndarray, short_side: int) -> Pair:
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    return max(short_side, round(height * scale)), max(short_side, round(width * scale))
 
 
 def crop(image: np.ndarray, size: Pair, at: Pair) -> np.ndarray:
@@ -40,14 +44,37 @@ def centre(image: np.ndarray, size: Pair) -> np.ndarray:
     return crop(image, size, (spare[0] // 2, spare[1] // 2))
 
 
-def random(image: np.ndarray, size: Pair, rng: np.random.Generator) -> np.ndarray:
-    """A crop anywhere, for training, which mirrors half of them (`ops.stochastic`).
+def random(
+    image: np.ndarray, size: Pair, rng: np.random.Generator, *, short_side: int
+) -> np.ndarray:
+    """A crop anywhere of the resized image, for training.
+
+    A step mirrors half of them (`ops.stochastic`). Only the pixels of the crop are
+    resized; they are those of `resize`, but for rounding: one of 25,000 differs by one
+    level.
 
     Not in the paper: whether it trained on random crops, or on the ten fixed ones.
+
+    Args:
+      image: [H, W, 3] uint8.
+      size: (rows, columns) of the crop, pixels.
+      rng: chooses where.
+      short_side: the smaller side of the resized image, pixels.
     """
-    spare = [n - s for n, s in zip(image.shape, size, strict=False)]
-    at = int(rng.integers(spare[0] + 1)), int(rng.integers(spare[1] + 1))
-    return crop(image, size, at)
+    resized = _resized(image, short_side)
+    row, column = (
+        int(rng.integers(n - s + 1)) for n, s in zip(resized, size, strict=True)
+    )
+    if resized == image.shape[:2]:
+        return crop(image, size, (row, column))
+    down, across = (n / r for n, r in zip(image.shape, resized, strict=False))
+    (rows, columns) = size
+    left, upper = column * across, row * down
+    box = left, upper, left + columns * across, upper + rows * down
+    cut = Image.fromarray(image).resize(
+        (columns, rows), Image.Resampling.BICUBIC, box=box
+    )
+    return np.asarray(cut)
 
 
 def ten(image: np.ndarray, size: Pair) -> np.ndarray:

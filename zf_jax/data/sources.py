@@ -84,13 +84,13 @@ def subset(source: Source, indices: Sequence[int]) -> Source:
 
 class _Subset(Sequence):
     def __init__(self, examples: Sequence[dict], indices: tuple[int, ...]):
-        self._examples, self._indices = examples, indices
+        self.examples, self.indices = examples, indices
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> dict:
-        return self._examples[self._indices[index]]
+        return self.examples[self.indices[index]]
 
 
 def first_difference(labels: Sequence[str], others: Sequence[str]) -> str:
@@ -112,11 +112,18 @@ def first_difference(labels: Sequence[str], others: Sequence[str]) -> str:
 
 def classes(source: Source) -> np.ndarray:
     """[N] int, the label of every example; no image is decoded for it."""
-    examples = source.examples
-    if isinstance(examples, base.BaseDataSource):
-        skipped = dict(examples.decoders or {}) | {"image": tfds.decode.SkipDecoding()}
-        examples = dataclasses.replace(examples, decoders=skipped)
+    examples = encoded(source.examples)
     return np.array([int(examples[i]["label"]) for i in range(len(examples))])
+
+
+def encoded(examples: Sequence[dict]) -> Sequence[dict]:
+    """The examples with "image" as the bytes of its file, where they come from TFDS."""
+    if isinstance(examples, _Subset):
+        return _Subset(encoded(examples.examples), examples.indices)
+    if not isinstance(examples, base.BaseDataSource):
+        return examples
+    skipped = dict(examples.decoders or {}) | {"image": tfds.decode.SkipDecoding()}
+    return dataclasses.replace(examples, decoders=skipped)
 
 
 def _builder(name: str, data_dir: str | None):
