@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import pathlib
+import shutil
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,6 +30,36 @@ def atomic_write(path: pathlib.Path):
         raise OSError(error.errno or errno.EIO, reason, str(path)) from error
     finally:
         fresh.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: pathlib.Path):
+    """A folder to fill beside `path`, which takes its place when all went well.
+
+    What was at `path` stays as it is until then. What a killed run left beside it is
+    removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh, former = (path.with_name(f".{path.name}.{end}") for end in ("new", "old"))
+    if former.exists() and not path.exists():
+        # A run was killed between the two moves below.
+        former.replace(path)
+    for left in (fresh, former):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        yield fresh
+        if path.exists():
+            path.replace(former)
+        try:
+            fresh.replace(path)
+        except OSError:
+            if former.exists():
+                former.replace(path)
+            raise
+    finally:
+        for left in (fresh, former):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def save(figure: Figure, path: pathlib.Path, dpi: int = 110) -> pathlib.Path:
