@@ -1,6 +1,8 @@
-"""An explorer of a net that does not exist: random pictures, names that must be escaped.
+"""An explorer of a net that does not exist: random pictures, awkward names.
 
-python -m tests.figures.made_up_explorer --layers=20 --units=1000 --out=DIR
+A net of 20,000 units:
+
+    python -m tests.figures.made_up_explorer --layers=20 --units=1000 --out=DIR
 """
 
 import argparse

@@ -1,9 +1,11 @@
 """Writes an explorer: arrays to a folder of HTML that opens from the disk.
 
-with writer.replacing(explorer, out) as pages:
-    for units, pictures in layers:
-        pages.add_layer(units, pictures)
-    pages.add_images(images)
+A layer's pictures come block by block, so that memory is bounded by one block:
+
+    with writer.replacing(explorer, out) as pages:
+        for units, pictures in layers:
+            pages.add_layer(units, pictures)
+        pages.add_images(images)
 """
 
 import contextlib
@@ -19,6 +21,9 @@ import numpy as np
 from zf_jax import io
 from zf_jax.errors import BadInput
 from zf_jax.figures.explorer import block_sheets, content, page, sheets, tables
+
+# Units of a layer that the overview shows.
+_SAMPLES = 8
 
 
 @contextlib.contextmanager
@@ -94,7 +99,8 @@ class Writer:
                 f"pictures of {count}"
             )
         rules = {rule: list(each) for rule, each in block.projections.items()}
-        self._fronts[units.name] = layout["front"]
+        live = np.flatnonzero(~units.dead)[:_SAMPLES].tolist()
+        self._fronts[units.name] = {"front": layout["front"], "samples": live}
         self._write(name, tables.layer(units, rules=rules, sheets=layout))
 
     def add_images(self, images: Iterable[content.ImageView]) -> None:
@@ -123,7 +129,7 @@ class Writer:
         layers = [
             dataclasses.asdict(each)
             | {"inputs": [self._layers[name] for name in each.inputs]}
-            | {"front": self._fronts[each.name]}
+            | self._fronts[each.name]
             for each in self._explorer.layers
         ]
         index = {

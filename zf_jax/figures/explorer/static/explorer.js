@@ -68,7 +68,7 @@ function shown(value, digits = 3) {
 }
 
 const percent = (value) => (value === null ? "unknown" : `${shown(100 * value)} %`);
-const sized = (size) => (size.length ? size.join(" × ") : "one value an image");
+const sized = (size) => (size.length ? size.join("\u00a0×\u00a0") : "one value an image");
 
 // Pictures outside of the window are loaded when they come near it.
 const nearby = new IntersectionObserver(
@@ -136,7 +136,12 @@ function linked(layer, unit, left, right) {
     "a",
     { className: "linked", href: link(layer, unit) },
     front(layer, unit),
-    element("span", { className: "caption" }, element("span", {}, left), element("span", {}, right)),
+    element(
+      "span",
+      { className: "caption" },
+      element("span", {}, left),
+      element("span", {}, right),
+    ),
   );
 }
 
@@ -247,7 +252,7 @@ function layerCard(layer, number) {
   if (layer.inputs.length > 1) {
     lines.push(`from ${layer.inputs.map((input) => net.layers[input].name).join(", ")}`);
   }
-  const samples = Array.from({ length: Math.min(8, layer.units) }, (_, unit) => front(number, unit));
+  const samples = layer.samples.map((unit) => front(number, unit));
   return element(
     "a",
     { className: "layer", href: link(number) },
@@ -277,7 +282,12 @@ function connect(strip, cards) {
 
 function overview(view) {
   const units = net.layers.reduce((sum, layer) => sum + layer.units, 0);
-  const strip = element("div", { className: "net", tabIndex: 0, role: "group", ariaLabel: "Layers" });
+  const strip = element("div", {
+    className: "net",
+    tabIndex: 0,
+    role: "group",
+    ariaLabel: "Layers",
+  });
   const cards = net.layers.map(layerCard);
   const columns = [];
   depths().forEach((depth, number) => {
@@ -287,7 +297,9 @@ function overview(view) {
   strip.append(...columns);
   view.append(
     heading("Layers"),
-    paragraph(`${net.layers.length} layers, ${shown(units, 9)} units, ${shown(net.images, 9)} images. Each picture is the strongest projection of a unit.`),
+    paragraph(
+      `${net.layers.length} layers, ${shown(units, 9)} units, ${shown(net.images, 9)} images. Each picture is the strongest projection of a unit.`,
+    ),
     strip,
   );
   const redraw = () => connect(strip, cards);
@@ -305,7 +317,16 @@ const KEYS = {
   firing_rate: "firing rate",
   control_similarity: "similarity to controls",
 };
-const DEFAULTS = { sort: "number", order: "", from: "", to: "", class: "", dead: "", find: "", show: "" };
+const DEFAULTS = {
+  sort: "number",
+  order: "",
+  from: "",
+  to: "",
+  class: "",
+  dead: "",
+  find: "",
+  show: "",
+};
 
 // The units of a layer as they are sorted and filtered, which a unit's page follows.
 const orders = new Map();
@@ -313,22 +334,26 @@ const orders = new Map();
 const className = (number) => net.classes[number] ?? `class ${number}`;
 
 function chosenUnits(columns, state) {
-  const values = state.sort === "number" ? columns.dead.map((_, unit) => unit) : columns[state.sort];
+  const values =
+    state.sort === "number" ? columns.dead.map((_, unit) => unit) : columns[state.sort];
   const word = state.find.trim().toLowerCase();
   const best = columns.best_class;
-  const kept = columns.dead.map((_, unit) => unit).filter((unit) => {
-    const value = values[unit];
-    if (state.from !== "" && !(value !== null && value >= Number(state.from))) return false;
-    if (state.to !== "" && !(value !== null && value <= Number(state.to))) return false;
-    if (state.class !== "" && best?.[unit] !== Number(state.class)) return false;
-    if (state.dead !== "" && columns.dead[unit] !== Number(state.dead)) return false;
-    if (word === "") return true;
-    if (/^\d+$/.test(word)) return String(unit).startsWith(word);
-    return best && best[unit] >= 0 && className(best[unit]).toLowerCase().includes(word);
-  });
+  const kept = columns.dead
+    .map((_, unit) => unit)
+    .filter((unit) => {
+      const value = values[unit];
+      if (state.from !== "" && !(value !== null && value >= Number(state.from))) return false;
+      if (state.to !== "" && !(value !== null && value <= Number(state.to))) return false;
+      if (state.class !== "" && best?.[unit] !== Number(state.class)) return false;
+      if (state.dead !== "" && columns.dead[unit] !== Number(state.dead)) return false;
+      if (word === "") return true;
+      if (/^\d+$/.test(word)) return String(unit).startsWith(word);
+      return best && best[unit] >= 0 && className(best[unit]).toLowerCase().includes(word);
+    });
   // What is unknown comes last in either order.
   const sign = state.order === "up" || (state.sort === "number" && state.order !== "down") ? 1 : -1;
-  const last = (unit) => (values[unit] === null || (state.sort !== "number" && columns.dead[unit]) ? 1 : 0);
+  const last = (unit) =>
+    values[unit] === null || (state.sort !== "number" && columns.dead[unit]) ? 1 : 0;
   return kept.sort((a, b) => last(a) - last(b) || sign * (values[a] - values[b]) || a - b);
 }
 
@@ -342,42 +367,101 @@ function cellOf(layer, columns, state, unit) {
   const best = columns.best_class?.[unit] ?? -1;
   let said = best >= 0 ? className(best) : "";
   if (state.sort === "firing_rate") said = percent(columns.firing_rate[unit]);
-  else if (state.sort !== "number" && state.sort !== "selectivity") said = shown(columns[state.sort][unit]);
+  else if (state.sort !== "number" && state.sort !== "selectivity")
+    said = shown(columns[state.sort][unit]);
   else if (state.sort === "selectivity") said = `${shown(columns.selectivity[unit], 2)} ${said}`;
-  const caption = element("span", { className: "caption" }, element("span", {}, String(unit)), element("span", {}, said));
-  const cell = element("a", { href: link(layer, unit), ariaLabel: `Unit ${unit}${dead ? ", dead" : ""}. ${said}` }, picture, caption);
+  const caption = element(
+    "span",
+    { className: "caption" },
+    element("span", {}, String(unit)),
+    element("span", {}, said),
+  );
+  const cell = element(
+    "a",
+    { href: link(layer, unit), ariaLabel: `Unit ${unit}${dead ? ", dead" : ""}. ${said}` },
+    picture,
+    caption,
+  );
   return element("div", { role: "listitem" }, cell).firstChild;
 }
 
 function selected(label, name, options, state, change) {
-  const choices = options.map(([value, text]) => element("option", { value, selected: state[name] === value }, text));
+  const choices = options.map(([value, text]) =>
+    element("option", { value, selected: state[name] === value }, text),
+  );
   const select = element("select", { name, onchange: () => change(name, select.value) }, choices);
   return element("label", {}, label, select);
 }
 
 function typed(label, name, type, state, change) {
-  const input = element("input", { name, type, value: state[name], oninput: () => change(name, input.value) });
+  const input = element("input", {
+    name,
+    type,
+    value: state[name],
+    oninput: () => change(name, input.value),
+  });
   if (type === "number") input.step = "any";
   return element("label", {}, label, input);
 }
 
 function toolbar(columns, state, change) {
   const keys = Object.entries(KEYS).filter(([key]) => key === "number" || columns[key]);
-  const classes = [...new Set(columns.best_class ?? [])].filter((each) => each >= 0).sort((a, b) => a - b);
+  const classes = [...new Set(columns.best_class ?? [])]
+    .filter((each) => each >= 0)
+    .sort((a, b) => a - b);
   const parts = [
     selected("Sort by", "sort", keys, state, change),
-    selected("Order", "order", [["", "usual"], ["down", "largest first"], ["up", "smallest first"]], state, change),
+    selected(
+      "Order",
+      "order",
+      [
+        ["", "usual"],
+        ["down", "largest first"],
+        ["up", "smallest first"],
+      ],
+      state,
+      change,
+    ),
     typed("From", "from", "number", state, change),
     typed("To", "to", "number", state, change),
-    selected("Dead units", "dead", [["", "shown"], ["0", "hidden"], ["1", "alone"]], state, change),
-    selected("Picture", "show", [["", "projection"], ["patch", "patch"]], state, change),
-    typed(columns.best_class ? "Search by number or class" : "Search by number", "find", "search", state, change),
+    selected(
+      "Dead units",
+      "dead",
+      [
+        ["", "shown"],
+        ["0", "hidden"],
+        ["1", "alone"],
+      ],
+      state,
+      change,
+    ),
+    selected(
+      "Picture",
+      "show",
+      [
+        ["", "projection"],
+        ["patch", "patch"],
+      ],
+      state,
+      change,
+    ),
+    typed(
+      columns.best_class ? "Search by number or class" : "Search by number",
+      "find",
+      "search",
+      state,
+      change,
+    ),
   ];
   if (classes.length) {
     const options = [["", "all"], ...classes.map((each) => [String(each), className(each)])];
     parts.splice(4, 0, selected("Best class", "class", options, state, change));
   }
-  return element("form", { className: "toolbar", role: "search", onsubmit: (event) => event.preventDefault() }, parts);
+  return element(
+    "form",
+    { className: "toolbar", role: "search", onsubmit: (event) => event.preventDefault() },
+    parts,
+  );
 }
 
 async function layerPage(view, layer, query) {
@@ -393,8 +477,12 @@ async function layerPage(view, layer, query) {
     const units = chosenUnits(columns, state);
     orders.set(layer, units);
     grid?.remove();
-    grid = new Grid(units.length, 112, cellHeight(about.front.size), `Units of ${about.name}`, (i) =>
-      cellOf(layer, columns, state, units[i]),
+    grid = new Grid(
+      units.length,
+      112,
+      cellHeight(about.front.size),
+      `Units of ${about.name}`,
+      (i) => cellOf(layer, columns, state, units[i]),
     );
     place.replaceChildren(grid.node);
     count.textContent = `${units.length} of ${about.units} units`;
@@ -402,7 +490,9 @@ async function layerPage(view, layer, query) {
   };
   const change = (name, value) => {
     state[name] = value;
-    const changed = Object.entries(state).filter(([key, each]) => key in DEFAULTS && each !== DEFAULTS[key]);
+    const changed = Object.entries(state).filter(
+      ([key, each]) => key in DEFAULTS && each !== DEFAULTS[key],
+    );
     const text = new URLSearchParams(changed).toString();
     history.replaceState(null, "", link(layer) + (text && `?${text}`));
     redraw();
@@ -410,9 +500,13 @@ async function layerPage(view, layer, query) {
   const missing = Object.keys(KEYS).filter((key) => key !== "number" && !columns[key]);
   view.append(
     heading(about.name),
-    paragraph(`${about.units} units, maps ${sized(about.size)}, receptive field ${about.receptive_field ? sized(about.receptive_field) : "unknown"}, ${about.dead} dead`),
+    paragraph(
+      `${about.units} units, maps ${sized(about.size)}, receptive field ${about.receptive_field ? sized(about.receptive_field) : "unknown"}, ${about.dead} dead`,
+    ),
     toolbar(columns, state, change),
-    missing.length ? paragraph(`Not known of this net and data: ${missing.map((key) => KEYS[key]).join(", ")}.`) : "",
+    missing.length
+      ? paragraph(`Not known of this net and data: ${missing.map((key) => KEYS[key]).join(", ")}.`)
+      : "",
     count,
     place,
   );
@@ -431,7 +525,13 @@ function choices(legend, name, names, chosen, change) {
     element(
       "label",
       {},
-      element("input", { type: "radio", name, value: number, checked: number === chosen, onchange: () => change(number) }),
+      element("input", {
+        type: "radio",
+        name,
+        value: number,
+        checked: number === chosen,
+        onchange: () => change(number),
+      }),
       ` ${text}`,
     ),
   );
@@ -480,7 +580,9 @@ class UnitPage {
         "div",
         {},
         choices("Rule", "rule", rules, choice.rule, again("rule")),
-        names.length ? choices("Control", "control", names, choice.control - 1, again("control")) : "",
+        names.length
+          ? choices("Control", "control", names, choice.control - 1, again("control"))
+          : "",
       ),
       element("div", { className: "columns" }, this.columns(rules, names)),
     );
@@ -494,9 +596,18 @@ class UnitPage {
       this.nine(`Projections (${rule})`, `${choice.rule}-0`),
     ];
     if (names.length) {
-      made.push(this.nine(`Control: ${names[choice.control - 1]}`, `${choice.rule}-${choice.control}`));
+      made.push(
+        this.nine(`Control: ${names[choice.control - 1]}`, `${choice.rule}-${choice.control}`),
+      );
     } else {
-      made.push(element("div", {}, element("h3", {}, "Control"), paragraph("None was computed for this rule.")));
+      made.push(
+        element(
+          "div",
+          {},
+          element("h3", {}, "Control"),
+          paragraph("None was computed for this rule."),
+        ),
+      );
     }
     return made;
   }
@@ -511,13 +622,23 @@ class UnitPage {
       made.push(
         element(
           "button",
-          { type: "button", title: value, ariaPressed: String(chosen), onclick: () => this.choose(example) },
+          {
+            type: "button",
+            title: value,
+            ariaPressed: String(chosen),
+            onclick: () => this.choose(example),
+          },
           this.tile(sheetName, example, label),
         ),
       );
       made.at(-1).dataset.example = example;
     }
-    return element("div", {}, element("h3", {}, title), element("div", { className: "nine" }, made));
+    return element(
+      "div",
+      {},
+      element("h3", {}, title),
+      element("div", { className: "nine" }, made),
+    );
   }
 
   choose(example) {
@@ -539,7 +660,14 @@ class UnitPage {
     }
     const [index, name, label, prediction, size, thumbnail] = this.images.rows[order];
     const { sheets } = await load(imageFile(order));
-    const picture = imageTile(order, "thumbnails", sheets.thumbnails, 0, `Image ${index}`, thumbnail);
+    const picture = imageTile(
+      order,
+      "thumbnails",
+      sheets.thumbnails,
+      0,
+      `Image ${index}`,
+      thumbnail,
+    );
     const occlusion = this.about.sheets.occlusion && example === 0;
     if (occlusion && choice.occlusion) {
       const map = this.tile("occlusion", 0, "Occlusion map");
@@ -553,22 +681,42 @@ class UnitPage {
       ["Prediction", prediction ?? "none: the net has no classes"],
       ["Activation", shown(value[example])],
     ];
-    if (position) facts.push(["Position", `row ${position[example][0]}, column ${position[example][1]} of the map`]);
+    if (position)
+      facts.push([
+        "Position",
+        `row ${position[example][0]}, column ${position[example][1]} of the map`,
+      ]);
     if (!box) facts.push(["Receptive field", "unknown"]);
     this.whole.replaceChildren(
-      element("div", { className: "whole" }, picture, element("div", {}, factList(facts), this.occlusionChoice(occlusion))),
+      element(
+        "div",
+        { className: "whole" },
+        picture,
+        element("div", {}, factList(facts), this.occlusionChoice(occlusion)),
+      ),
     );
   }
 
   occlusionChoice(available) {
-    if (!this.about.sheets.occlusion) return paragraph("Occlusion maps were not computed for this layer.");
+    if (!this.about.sheets.occlusion)
+      return paragraph("Occlusion maps were not computed for this layer.");
     if (!available) return paragraph("There is an occlusion map for the strongest example alone.");
     const onchange = (event) => {
       choice.occlusion = event.target.checked;
       this.drawWhole().then(() => this.whole.querySelector("input")?.focus());
     };
-    const input = element("input", { type: "checkbox", name: "occlusion", checked: choice.occlusion, onchange });
-    return element("label", {}, input, " Occlusion map: dark where covering takes the activation away");
+    const input = element("input", {
+      type: "checkbox",
+      name: "occlusion",
+      checked: choice.occlusion,
+      onchange,
+    });
+    return element(
+      "label",
+      {},
+      input,
+      " Occlusion map: dark where covering takes the activation away",
+    );
   }
 
   parts() {
@@ -591,8 +739,18 @@ class UnitPage {
     const cells = image.map((index, column) => {
       if (index < 0) return null;
       const at = `quantile ${shown(this.about.quantile[column])}`;
-      const caption = element("span", { className: "caption" }, element("span", {}, at.replace("quantile ", "q ")), element("span", {}, shown(value[column])));
-      return element("a", { className: "linked", href: `#image/${index}` }, this.tile("quantiles", column, `Patch at ${at}`), caption);
+      const caption = element(
+        "span",
+        { className: "caption" },
+        element("span", {}, at.replace("quantile ", "q ")),
+        element("span", {}, shown(value[column])),
+      );
+      return element(
+        "a",
+        { className: "linked", href: `#image/${index}` },
+        this.tile("quantiles", column, `Patch at ${at}`),
+        caption,
+      );
     });
     const made = part(title, element("div", { className: "row" }, cells));
     made.classList.add("wide");
@@ -610,11 +768,22 @@ class UnitPage {
       return drawn("rect", box, drawn("title", {}, range));
     });
     const label = `Histogram of ${counts.length} bins from ${shown(edges[0])} to ${shown(edges.at(-1))}, the fullest of ${most}`;
-    const chart = { class: "histogram", viewBox: `0 0 ${counts.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": label };
+    const chart = {
+      class: "histogram",
+      viewBox: `0 0 ${counts.length} 100`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": label,
+    };
     return part(
       "Activations",
       drawn("svg", chart, ...bars),
-      element("div", { className: "ends" }, element("span", {}, shown(edges[0])), element("span", {}, shown(edges.at(-1)))),
+      element(
+        "div",
+        { className: "ends" },
+        element("span", {}, shown(edges[0])),
+        element("span", {}, shown(edges.at(-1))),
+      ),
       paragraph(`${this.about.histogram_of}; counts on a logarithmic scale`),
     );
   }
@@ -626,45 +795,69 @@ class UnitPage {
     const rows = this.said.classes.flatMap(([number, mean]) => {
       const bar = element("span");
       bar.style.width = `${(100 * Math.abs(mean)) / most}%`;
-      return [element("div", {}, className(number)), element("div", { className: "bar" }, bar), element("div", {}, shown(mean))];
+      return [
+        element("div", {}, className(number)),
+        element("div", { className: "bar" }, bar),
+        element("div", {}, shown(mean)),
+      ];
     });
     return part(title, element("div", { className: "bars" }, rows));
   }
 
   where() {
     const title = "Where in the image it fires";
-    if (!this.about.sheets.where) return missing(title, "Its maps have one position, or were not averaged.");
-    const made = part(title, this.tile("where", 0, "Mean map"), paragraph("mean map over the data, bright where it is largest"));
+    if (!this.about.sheets.where)
+      return missing(title, "Its maps have one position, or were not averaged.");
+    const made = part(
+      title,
+      this.tile("where", 0, "Mean map"),
+      paragraph("mean map over the data, bright where it is largest"),
+    );
     made.classList.add("where");
     return made;
   }
 
   weights(side, title) {
     const found = this.said[side];
-    if (!found?.length) return missing(title, "No layer of the explorer is joined to this one by weights alone.");
-    const cells = found.map(([layer, unit, weight]) => linked(layer, unit, `${net.layers[layer].name} ${unit}`, shown(weight, 2)));
+    if (!found?.length)
+      return missing(title, "No layer of the explorer is joined to this one by weights alone.");
+    const cells = found.map(([layer, unit, weight]) =>
+      linked(layer, unit, `${net.layers[layer].name} ${unit}`, shown(weight, 2)),
+    );
     return part(title, element("div", { className: "row" }, cells));
   }
 
   alike() {
     const title = "Units alike by their activations";
-    if (!this.said.alike?.length) return missing(title, "None: correlations need more than one unit and image.");
-    const cells = this.said.alike.map(([unit, correlation]) => linked(this.layer, unit, String(unit), `r ${shown(correlation, 2)}`));
+    if (!this.said.alike?.length)
+      return missing(title, "None: correlations need more than one unit and image.");
+    const cells = this.said.alike.map(([unit, correlation]) =>
+      linked(this.layer, unit, String(unit), `r ${shown(correlation, 2)}`),
+    );
     return part(title, element("div", { className: "row" }, cells));
   }
 
   evolution() {
     const title = "Evolution during training";
     const { epochs, sheets } = this.about;
-    if (!sheets.evolution || !epochs.length) return missing(title, "The run has no kept checkpoints.");
+    if (!sheets.evolution || !epochs.length)
+      return missing(title, "The run has no kept checkpoints.");
     const place = element("div");
     const said = element("output");
     const show = (number) => {
       said.textContent = `epoch ${epochs[number]}`;
-      place.replaceChildren(this.tile("evolution", number, `Projection at epoch ${epochs[number]}`));
+      place.replaceChildren(
+        this.tile("evolution", number, `Projection at epoch ${epochs[number]}`),
+      );
     };
     const last = epochs.length - 1;
-    const slider = element("input", { type: "range", name: "epoch", min: 0, max: last, ariaLabel: "Checkpoint" });
+    const slider = element("input", {
+      type: "range",
+      name: "epoch",
+      min: 0,
+      max: last,
+      ariaLabel: "Checkpoint",
+    });
     slider.value = last;
     slider.oninput = () => show(Number(slider.value));
     show(last);
@@ -695,35 +888,65 @@ function unitFacts(layer, unit, columns) {
   const best = columns.best_class?.[unit] ?? -1;
   const facts = [["Strength", shown(columns.strength[unit])]];
   if (columns.firing_rate) facts.push(["Firing rate", percent(columns.firing_rate[unit])]);
-  if (best >= 0) facts.push(["Best class", `${className(best)}, selectivity ${shown(columns.selectivity?.[unit])}`]);
-  if (columns.control_similarity) facts.push(["Similarity to controls", shown(columns.control_similarity[unit])]);
+  if (best >= 0)
+    facts.push([
+      "Best class",
+      `${className(best)}, selectivity ${shown(columns.selectivity?.[unit])}`,
+    ]);
+  if (columns.control_similarity)
+    facts.push(["Similarity to controls", shown(columns.control_similarity[unit])]);
   return factList(facts);
 }
 
 function neighbours(layer, unit) {
-  const order = orders.get(layer) ?? Array.from({ length: net.layers[layer].units }, (_, each) => each);
+  let order = orders.get(layer);
+  if (!order?.includes(unit)) order = [...Array(net.layers[layer].units).keys()];
   const at = order.indexOf(unit);
-  return at < 0 ? [unit - 1, unit + 1].map((each) => (each in net.layers[layer] ? each : undefined)) : [order[at - 1], order[at + 1]];
+  return [order[at - 1], order[at + 1]];
 }
 
 async function unitPage(view, layer, unit) {
-  const [about, block, images] = await Promise.all([load(layerFile(layer)), load(blockFile(layer, unit)), imageTable()]);
+  const [about, block, images] = await Promise.all([
+    load(layerFile(layer)),
+    load(blockFile(layer, unit)),
+    imageTable(),
+  ]);
   if (!view.isConnected) return;
   const [before, after] = neighbours(layer, unit);
-  const step = (to, text, rel) => (to === undefined ? element("span", { className: "faint" }, text) : element("a", { href: link(layer, to), rel }, text));
+  const toUnit = (number) => (number === undefined ? undefined : link(layer, number));
   view.append(
     heading(`${net.layers[layer].name} / ${unit}`),
-    element("p", {}, element("a", { href: link(layer) }, `all of ${net.layers[layer].name}`), "  ·  ", step(before, "← previous unit", "prev"), "  ·  ", step(after, "next unit →", "next")),
+    element(
+      "p",
+      {},
+      element("a", { href: link(layer) }, `all of ${net.layers[layer].name}`),
+      "  ·  ",
+      neighbour(toUnit(before), "← previous unit", "prev"),
+      "  ·  ",
+      neighbour(toUnit(after), "next unit →", "next"),
+    ),
     unitFacts(layer, unit, about.columns),
   );
-  page = { layer, unit, before, after };
+  page = { layer, unit, before: toUnit(before), after: toUnit(after) };
   if (about.columns.dead[unit]) {
-    view.append(paragraph("This unit is dead: none of the images excites it, so that there is no example to show."));
+    view.append(
+      paragraph(
+        "This unit is dead: none of the images excites it, so that there is no example to show.",
+      ),
+    );
     return;
   }
   const made = new UnitPage(layer, unit, { about, said: block[unit % net.block], images });
   page.shown = made;
-  view.append(made.main, element("div", { className: "parts" }, wide(part("The chosen example", made.whole)), made.parts()));
+  view.append(
+    made.main,
+    element(
+      "div",
+      { className: "parts" },
+      wide(part("The chosen example", made.whole)),
+      made.parts(),
+    ),
+  );
 }
 
 function wide(made) {
@@ -742,7 +965,10 @@ async function imageTable() {
 async function imagesPage(view) {
   const { rows } = await imageTable();
   if (!view.isConnected) return;
-  view.append(heading("Images"), paragraph(`${shown(rows.length, 9)} images that the examples come from`));
+  view.append(
+    heading("Images"),
+    paragraph(`${shown(rows.length, 9)} images that the examples come from`),
+  );
   const grid = new Grid(rows.length, 122, 148, "Images", (order) => {
     const [index, name, label] = rows[order];
     const place = element("span", { className: "tile" });
@@ -750,8 +976,18 @@ async function imagesPage(view) {
     load(imageFile(order)).then(({ sheets }) => {
       place.replaceWith(thumbnail(order, rows[order], sheets, 116));
     });
-    const caption = element("span", { className: "caption" }, element("span", {}, String(index)), element("span", {}, label ?? name ?? ""));
-    return element("a", { href: `#image/${index}`, ariaLabel: `Image ${index} ${label ?? ""}` }, place, caption);
+    const caption = element(
+      "span",
+      { className: "caption" },
+      element("span", {}, String(index)),
+      element("span", {}, label ?? name ?? ""),
+    );
+    return element(
+      "a",
+      { href: `#image/${index}`, ariaLabel: `Image ${index} ${label ?? ""}` },
+      place,
+      caption,
+    );
   });
   view.append(grid.node);
   leave = () => grid.remove();
@@ -767,6 +1003,8 @@ function thumbnail(order, row, sheets, side) {
   return made;
 }
 
+const toImage = (index) => (index === undefined ? undefined : `#image/${index}`);
+
 async function imagePage(view, index) {
   const { rows, orders: known } = await imageTable();
   const order = known.get(index);
@@ -776,9 +1014,13 @@ async function imagePage(view, index) {
   const said = images[order % net.block];
   const [, name, label, , , size] = rows[order];
   const [before, after] = [rows[order - 1]?.[0], rows[order + 1]?.[0]];
-  page = { image: index, before, after };
+  page = { image: index, before: toImage(before), after: toImage(after) };
   const predictions = said.predictions.map(([text, p]) => [text, percent(p)]);
-  const whole = element("div", { className: "whole" }, imageTile(order, "thumbnails", sheets.thumbnails, 0, `Image ${index}`, size));
+  const whole = element(
+    "div",
+    { className: "whole" },
+    imageTile(order, "thumbnails", sheets.thumbnails, 0, `Image ${index}`, size),
+  );
   whole.append(
     element(
       "div",
@@ -789,14 +1031,34 @@ async function imagePage(view, index) {
     ),
   );
   const panels = said.panels.map(({ caption, size: area }, column) =>
-    element("figure", {}, imageTile(order, "panels", sheets.panels, column, caption, area), element("figcaption", {}, caption)),
+    element(
+      "figure",
+      {},
+      imageTile(order, "panels", sheets.panels, column, caption, area),
+      element("figcaption", {}, caption),
+    ),
   );
-  const units = said.units.map(([layer, unit, value]) => linked(layer, unit, `${net.layers[layer].name} ${unit}`, shown(value)));
+  const units = said.units.map(([layer, unit, value]) =>
+    linked(layer, unit, `${net.layers[layer].name} ${unit}`, shown(value)),
+  );
   view.append(
     heading(name ? `Image ${index}: ${name}` : `Image ${index}`),
+    element(
+      "p",
+      {},
+      element("a", { href: "#image" }, "all images"),
+      "  ·  ",
+      neighbour(page.before, "← previous image", "prev"),
+      "  ·  ",
+      neighbour(page.after, "next image →", "next"),
+    ),
     wide(part("What the net saw", whole)),
-    panels.length ? part("Occlusion (fig. 7)", element("div", { className: "row panels" }, panels)) : missing("Occlusion (fig. 7)", "Not computed for this image."),
-    units.length ? part("Units that it excites most", element("div", { className: "row" }, units)) : missing("Units that it excites most", "Not kept for this image."),
+    panels.length
+      ? part("Occlusion (fig. 7)", element("div", { className: "row panels" }, panels))
+      : missing("Occlusion (fig. 7)", "Not computed for this image."),
+    units.length
+      ? part("Units that it excites most", element("div", { className: "row" }, units))
+      : missing("Units that it excites most", "Not kept for this image."),
   );
 }
 
@@ -805,12 +1067,21 @@ async function imagePage(view, index) {
 let page = {};
 let leave = () => {};
 
+// A link to the page before or after; its text alone where there is none.
+function neighbour(href, text, rel) {
+  if (href === undefined) return element("span", { className: "faint" }, text);
+  return element("a", { href, rel }, text);
+}
+
 function heading(text) {
   return element("h1", { tabIndex: -1 }, text);
 }
 
 function absent(view, what) {
-  view.append(heading("Not here"), element("p", {}, `This explorer has no ${what}. `, element("a", { href: "#" }, "All layers")));
+  view.append(
+    heading("Not here"),
+    element("p", {}, `This explorer has no ${what}. `, element("a", { href: "#" }, "All layers")),
+  );
 }
 
 function aboutPage(view) {
@@ -866,8 +1137,7 @@ const go = (hash) => {
 };
 
 function step(to) {
-  if (to === undefined) return;
-  go(page.image === undefined ? link(page.layer, to) : `#image/${to}`);
+  if (to !== undefined) go(to);
 }
 
 function next(name) {
