@@ -13,7 +13,7 @@ import pathlib
 from tqdm import tqdm
 
 from launch import settings, train_session
-from zf_jax import cli, spec
+from zf_jax import cli, hosts, spec
 from zf_jax.training import checkpoint
 
 
@@ -38,34 +38,32 @@ def main(config: TrainConfig) -> list[pathlib.Path]:
     """Trains to the recipe's last epoch, from the newest checkpoint if there is one."""
     config.hosts.initialize()
     run = settings.make_run(config.run, spec.by_name(config.spec))
-    workdir = config.workdir
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (
-        train_session.collected_signals() as signals,
-        checkpoint.Store(workdir, run.metadata, config.keep_epochs) as store,
-    ):
-        if (store.newest or 0) >= run.steps:
-            print(f"{workdir}: trained for {run.recipe.epochs} epochs or more before")
+    workdir, trained = config.workdir, False
+    if hosts.is_primary():
+        workdir.mkdir(parents=True, exist_ok=True)
+    with checkpoint.Store(workdir, run.metadata, config.keep_epochs) as store:
         for row in train_session.epochs(
-            run,
-            store,
-            workdir,
-            signals=signals,
-            save_minutes=config.run.save_minutes,
+            run, store, workdir, save_minutes=config.run.save_minutes
         ):
-            tqdm.write(
+            trained = True
+            _say(
                 "epoch {epoch}: loss {train_loss:.3f}, validation loss {loss:.3f}, "
                 "top-1 {top1:.2%}, top-5 {top5:.2%}, rate {learning_rate:.2g}, "
                 "{images_per_second:.0f} images/s".format(**row)
             )
-    if signals:
-        train_session.exit_after_saving(signals)
+    if not trained:
+        _say(f"{workdir}: trained for {run.recipe.epochs} epochs or more before")
     files = [
         workdir / train_session.METRICS,
         workdir / train_session.CURVE,
         store.folder,
     ]
-    return [path for path in files if path.exists()]
+    return [path for path in files if path.exists() and hosts.is_primary()]
+
+
+def _say(text: str) -> None:
+    if hosts.is_primary():
+        tqdm.write(text)
 
 
 if __name__ == "__main__":

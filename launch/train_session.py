@@ -11,38 +11,11 @@ from typing import NoReturn
 import jax
 from tqdm import tqdm
 
-from zf_jax import cli, io
+from zf_jax import cli, hosts, interrupts, io
 from zf_jax.figures import curves
-from zf_jax.training import checkpoint, loop
+from zf_jax.training import checkpoint, keeper, loop
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
-
-
-@contextlib.contextmanager
-def collected_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that training saves before it ends.
-
-    The first signal is put into the list that the context gives. Then the former
-    handlers are back: a second signal ends the command without waiting.
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    former = {number: signal.getsignal(number) for number in numbers}
-    received = []
-
-    def restore() -> None:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-    def receive(number: int, _) -> None:
-        received.append(number)
-        restore()
-
-    for number in numbers:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        restore()
 
 
 def epochs(
@@ -50,42 +23,62 @@ def epochs(
     store: checkpoint.Store,
     workdir: pathlib.Path,
     *,
-    signals: list[int],
     save_minutes: float,
 ) -> Iterator[dict]:
     """Trains to the recipe's last epoch; keeps a row and a new curve of every epoch.
+
+    From the first step on, SIGINT and SIGTERM save the run and end the command. Before
+    that there is nothing to save, and they end it at once.
 
     Args:
       run: what is trained, on what and how.
       store: of its checkpoints; training resumes from the newest.
       workdir: where metrics and curve are kept.
-      signals: of `collected_signals`: when one is there, training saves and ends.
       save_minutes: minutes between two checkpoints within an epoch.
 
     Yields:
       The fields of `loop.Report`, after every epoch.
     """
-    begin = store.newest or 0
-    rows, bar = read_rows(workdir, begin), _progress(run, begin)
+    state = loop.restore(run, store)
+    begin, signals, stopped = int(state.step), [], False
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(_progress(run, begin))
 
-    def on_step(done: int, loss: float | None) -> None:
-        bar.update(done * run.recipe.batch_size - bar.n)
-        if loss is not None:
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        def on_step(done: int, loss: float | None) -> None:
+            nonlocal signals
+            if done == begin + 1:
+                signals = stack.enter_context(interrupts.kept())
+            bar.update(done * run.recipe.batch_size - bar.n)
+            if loss is not None:
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
 
-    reports = loop.train_epochs(
-        run,
-        store,
-        on_step=on_step,
-        stop=lambda: bool(signals),
-        save_minutes=save_minutes,
-    )
-    with bar:
-        for report in reports:
-            rows.append(report._asdict())
-            _write_rows(workdir, rows)
-            curves.draw_training(rows, workdir / CURVE)
-            yield rows[-1]
+        reports = loop.train_epochs(
+            run,
+            store,
+            state,
+            on_step=on_step,
+            stop=lambda: bool(signals),
+            save_minutes=save_minutes,
+        )
+        try:
+            for report in reports:
+                yield _keep(report, workdir)
+        except keeper.Stopped:
+            stopped = True
+    if stopped or signals:
+        _exit_when_saved(signals)
+
+
+def _keep(report: loop.Report, workdir: pathlib.Path) -> dict:
+    """Writes the row of an epoch and the curve of all; returns the row."""
+    row = report._asdict()
+    if hosts.is_primary():
+        # An epoch that is done again, since its checkpoint was lost, has a row already.
+        rows = [*read_rows(workdir, report.step - 1), row]
+        with io.atomic_write(workdir / METRICS) as fresh:
+            fresh.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        curves.draw_training(rows, workdir / CURVE)
+    return row
 
 
 def _progress(run: loop.Run, begin: int) -> tqdm:
@@ -99,10 +92,11 @@ def _progress(run: loop.Run, begin: int) -> tqdm:
     )
 
 
-def exit_after_saving(signals: list[int]) -> NoReturn:
-    """Ends a command that a signal asked to end, once its run is saved."""
-    print("stopped and saved; the same command goes on from here")
-    sys.exit(128 + signals[0])
+def _exit_when_saved(signals: list[int]) -> NoReturn:
+    """Ends a command that was asked to end; another host may have got the signal."""
+    if hosts.is_primary():
+        print("stopped and saved; the same command goes on from here")
+    sys.exit(128 + (signals or [signal.SIGTERM])[0])
 
 
 def read_rows(workdir: pathlib.Path, step: int) -> list[dict]:
@@ -116,9 +110,3 @@ def read_rows(workdir: pathlib.Path, step: int) -> list[dict]:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(line))
     return [row for row in rows if row["step"] <= step]
-
-
-def _write_rows(workdir: pathlib.Path, rows: list[dict]) -> None:
-    """Writes all rows anew, so that a line that a crash cut is gone."""
-    with io.atomic_write(workdir / METRICS) as fresh:
-        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -34,7 +34,7 @@ import jax
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from zf_jax import hosts, xla
+from zf_jax import hosts, interrupts, xla
 from zf_jax.errors import BadInput
 
 Main = Callable[[Any], Iterable[pathlib.Path]]
@@ -48,8 +48,6 @@ _DEFINE = {
 }
 # Bars that are in use: they are closed before an error is printed, not after it.
 _bars = weakref.WeakSet()
-# The signal that asked the process to end; 0 for none.
-_asked_to_end = 0
 
 
 def field(
@@ -124,9 +122,7 @@ def run(main: Main, *, exact: bool = True) -> None:
     warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
     # absl's --help shows the flags of the module that it takes for the program.
     _define(_config_class(main), flags.FLAGS, sys.argv[0])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end)
-    sys.unraisablehook = _report_unraisable
+    interrupts.install(_name(sys.argv[0]))
 
     def started(arguments: list[str]) -> int:
         _keep_compilations()
@@ -199,34 +195,12 @@ class _Bar(tqdm):
 
     def __iter__(self) -> Iterator:
         for each in super().__iter__():
-            _end_if_asked()
+            interrupts.raise_if_received()
             yield each
 
     def update(self, n: float | None = 1) -> bool | None:
-        _end_if_asked()
+        interrupts.raise_if_received()
         return super().update(n)
-
-
-def _end(number: int, _) -> None:
-    """The handler of Ctrl-C and of `kill`: ends the command, in one line."""
-    global _asked_to_end
-    if _asked_to_end:
-        # Asked twice: at once.
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-    _asked_to_end = number
-    raise KeyboardInterrupt
-
-
-def _report_unraisable(found) -> None:
-    """Keeps silent about an interrupt that a callback of JAX's has swallowed."""
-    if found.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(found)
-
-
-def _end_if_asked() -> None:
-    if _asked_to_end:
-        raise KeyboardInterrupt
 
 
 def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
@@ -237,9 +211,10 @@ def _finish(main: Main, arguments: list[str], values: flags.FlagValues) -> int:
             print(f"wrote {os.path.relpath(path)}")
         return 0
     except (Exception, KeyboardInterrupt) as error:
-        if _asked_to_end or isinstance(error, KeyboardInterrupt):
+        number = interrupts.received()
+        if number or isinstance(error, KeyboardInterrupt):
             # What an interrupt breaks off may end in an error of its own.
-            message, code = "interrupted", 128 + (_asked_to_end or signal.SIGINT)
+            message, code = "interrupted", 128 + (number or signal.SIGINT)
         elif isinstance(error, BadInput):
             message, code = str(error), 2
         elif isinstance(error, OSError):

@@ -15,7 +15,7 @@ import dataclasses
 import pathlib
 
 from experiments.table3 import result, rows
-from launch import settings, train_session
+from launch import settings
 from zf_jax import cli, io, spec
 from zf_jax.errors import BadInput
 from zf_jax.training import loop
@@ -45,27 +45,21 @@ def main(config: Table3Config) -> list[pathlib.Path]:
     # What is wrong with one shows before the first is trained.
     runs = [settings.make_run(config.run, net) for net in _nets(config)]
     results = [[] for _ in runs]
-    with train_session.collected_signals() as signals:
-        for nth in range(config.seeds):
-            for run, found in zip(runs, results, strict=True):
-                run = _with_seed(run, run.recipe.seed + nth)
-                found.append(
-                    result.measure(
-                        run,
-                        config.out / run.net.name / f"seed-{run.recipe.seed}",
-                        signals=signals,
-                        save_minutes=config.run.save_minutes,
-                    )
+    for nth in range(config.seeds):
+        for run, found in zip(runs, results, strict=True):
+            run = _with_seed(run, run.recipe.seed + nth)
+            found.append(
+                result.measure(
+                    run,
+                    config.out / run.net.name / f"seed-{run.recipe.seed}",
+                    save_minutes=config.run.save_minutes,
                 )
-                table = [
-                    rows.row(*each)
-                    for each in zip(runs, results, strict=True)
-                    if each[1]
-                ]
-                path = io.save_json(config.out / "table3.json", {"rows": table})
-                if signals:
-                    train_session.exit_after_saving(signals)
-            print(f"{nth + 1} of {config.seeds} seeds\n{rows.text(table)}")
+            )
+            table = [
+                rows.row(*each) for each in zip(runs, results, strict=True) if each[1]
+            ]
+            path = io.save_json(config.out / "table3.json", {"rows": table})
+        print(f"{nth + 1} of {config.seeds} seeds\n{rows.text(table)}")
     return [path]
 
 

@@ -11,16 +11,12 @@ from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint, loop, step
 
 
-def measure(
-    run: loop.Run, workdir: pathlib.Path, *, signals: list[int], save_minutes: float
-) -> dict:
+def measure(run: loop.Run, workdir: pathlib.Path, *, save_minutes: float) -> dict:
     """Errors in percent and seconds of training: read, or trained and measured.
 
     Args:
       run: what is trained, on what and how.
       workdir: of the run.
-      signals: of `train_session.collected_signals`: when one is there, training saves
-        and the process ends.
       save_minutes: minutes between two checkpoints within an epoch.
 
     Raises:
@@ -32,17 +28,18 @@ def measure(
         return found
     io.save_json(path, found)
     with checkpoint.Store(workdir, run.metadata) as store:
-        for _ in train_session.epochs(
-            run, store, workdir, signals=signals, save_minutes=save_minutes
-        ):
+        for _ in train_session.epochs(run, store, workdir, save_minutes=save_minutes):
             pass
-        ended = (store.newest or 0) >= run.steps
-    if not ended:
-        train_session.exit_after_saving(signals)
     found |= _errors(run, step.replicate(checkpoint.load(workdir).params))
     images = run.steps_per_epoch * run.recipe.batch_size
-    epochs = train_session.read_rows(workdir, run.steps)
-    found["seconds"] = sum(images / epoch["images_per_second"] for epoch in epochs)
+    rates = [
+        epoch["images_per_second"]
+        for epoch in train_session.read_rows(workdir, run.steps)
+    ]
+    # An epoch whose evaluation alone was done again has a rate of 0.
+    known = [rate for rate in rates if rate]
+    seconds = sum(images / rate for rate in known)
+    found["seconds"] = seconds * len(rates) / max(1, len(known))
     io.save_json(path, found)
     return found
 

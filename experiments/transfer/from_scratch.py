@@ -112,7 +112,8 @@ def _train(
     repeated = np.resize(order, each * batch)
     run = loop.Run(net, how, sources.subset(source, repeated), source)
     store = _Memory()
-    for _ in loop.train_epochs(run, store, on_step=lambda done, loss: on_step()):
+    state = loop.restore(run, store)
+    for _ in loop.train_epochs(run, store, state, on_step=lambda done, loss: on_step()):
         pass
     return store.params
 

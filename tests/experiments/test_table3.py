@@ -110,7 +110,7 @@ def test_ctrl_c_saves_and_the_rest_goes_on(creatures_dir, tmp_path, monkeypatch)
     # Asked to end within the third run's only epoch: by hand after its second step.
     epochs, runs = loop.train_epochs, []
 
-    def interrupted(run, store, *, on_step, **more):
+    def interrupted(run, store, state, *, on_step, **more):
         runs.append(run.net.name)
 
         def ask(done, loss):
@@ -118,7 +118,7 @@ def test_ctrl_c_saves_and_the_rest_goes_on(creatures_dir, tmp_path, monkeypatch)
             if len(runs) == 3 and done == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        return epochs(run, store, on_step=ask, **more)
+        return epochs(run, store, state, on_step=ask, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_epochs", interrupted)

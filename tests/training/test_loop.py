@@ -1,17 +1,23 @@
 """The run: it learns, and a run that was stopped ends where one that was not does."""
 
+import contextlib
+
 import jax
 import numpy as np
 import pytest
 
 from zf_jax.errors import BadInput
-from zf_jax.training import checkpoint, loop, optimizer, step
+from zf_jax.training import checkpoint, keeper, loop, optimizer, step
 
 
 def train(run, folder, *, keep_epochs=(), **options):
     """Reports of `loop.train_epochs` into a workdir."""
     with checkpoint.Store(folder, run.metadata, keep_epochs) as store:
-        return list(loop.train_epochs(run, store, **options))
+        reports = []
+        with contextlib.suppress(keeper.Stopped):
+            state = loop.restore(run, store)
+            reports.extend(loop.train_epochs(run, store, state, **options))
+        return reports
 
 
 def state_in(run, folder):
@@ -59,13 +65,13 @@ def test_reports(uninterrupted):
 @pytest.mark.parametrize(
     "stop_at",
     [
-        pytest.param(6, marks=pytest.mark.slow),
         pytest.param(4, marks=pytest.mark.slow),
-        13,
+        pytest.param(6, marks=pytest.mark.slow),
+        12,
     ],
 )
 def test_resume_equals_uninterrupted(uninterrupted, tmp_path, stop_at):
-    # At the end of an epoch (6) and within one (4, 13).
+    # After the last step of an epoch (6, 12) and within one (4).
     run, want, state = uninterrupted
     steps = []
     reports = train(
@@ -75,11 +81,33 @@ def test_resume_equals_uninterrupted(uninterrupted, tmp_path, stop_at):
         stop=lambda: bool(steps) and steps[-1] >= stop_at,
     )
     assert steps == list(range(1, stop_at + 1))
-    assert len(reports) == stop_at // 6
+    # The evaluation of a finished epoch is left to the next start.
+    assert len(reports) == (stop_at - 1) // 6
     assert checkpoint.load(tmp_path).step == stop_at
     reports += train(run, tmp_path, on_step=lambda done, loss: steps.append(done))
     assert steps == list(range(1, 19))
     assert what_counts(reports) == what_counts(want)
+    assert_same_bits(state_in(run, tmp_path), state)
+
+
+def test_stopped_in_the_evaluation(uninterrupted, tmp_path, monkeypatch):
+    run, want, state = uninterrupted
+    asked = []
+
+    def stop():
+        asked.append(1)
+        # Six steps ask, then each of the evaluation's three batches: here, the second.
+        return len(asked) == 8
+
+    assert train(run, tmp_path, stop=stop) == []
+    assert len(asked) == 8
+    assert checkpoint.load(tmp_path).step == 6
+    # It is stopped there again, before anything new is to be saved.
+    assert train(run, tmp_path, stop=lambda: True) == []
+    reports = train(run, tmp_path)
+    assert what_counts(reports) == what_counts(want)
+    # Nothing was trained in the start that reported the first epoch.
+    assert reports[0].images_per_second == 0
     assert_same_bits(state_in(run, tmp_path), state)
 
 
@@ -103,7 +131,11 @@ def test_a_crash_costs_what_was_not_saved(uninterrupted, tmp_path):
 def test_saving_within_an_epoch_changes_nothing(uninterrupted, tmp_path):
     run, want, state = uninterrupted
     assert what_counts(train(run, tmp_path, save_minutes=0.0)) == what_counts(want)
-    assert_same_bits(state_in(run, tmp_path), state)
+    found = state_in(run, tmp_path)
+    assert_same_bits(found._replace(error=0, seen=0), state._replace(error=0, seen=0))
+    # The last checkpoint is of the last evaluation's first batch: it is to be done.
+    assert found.seen.count == 48
+    assert what_counts(train(run, tmp_path)) == what_counts(want[2:])
 
 
 def test_a_finished_run_is_left_alone(toy, tmp_path):
@@ -150,10 +182,11 @@ def test_a_loss_that_is_not_a_number(toy, tmp_path):
     before = files(tmp_path)
     wild = toy.run(epochs=2, learning_rate=1e30)
     with pytest.raises(
-        BadInput, match=r"loss nan by step 12: .*learning_rate"
+        BadInput, match=r"loss nan by step 12: .*--learning_rate below 1e\+30"
     ) as error:
         train(wild, tmp_path)
     assert "\n" not in str(error.value)
+    assert "the last good checkpoint, of step 6" in str(error.value)
     # The earlier checkpoint is as it was, and none of the wild weights was made.
     assert files(tmp_path) == before
     assert checkpoint.load(tmp_path).step == 6

@@ -1,7 +1,7 @@
 """The training run: resume, train, evaluate, save, report; epoch by epoch."""
 
 import dataclasses
-import math
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -17,7 +17,15 @@ from zf_jax.data.prefetch import prefetch
 from zf_jax.data.sources import Source
 from zf_jax.errors import BadInput
 from zf_jax.spec import Spec
-from zf_jax.training import checkpoint, objective, optimizer, run_metadata, step
+from zf_jax.training import (
+    checkpoint,
+    objective,
+    optimizer,
+    run_metadata,
+    step,
+)
+from zf_jax.training.divergence import LossMonitor
+from zf_jax.training.keeper import Keeper
 from zf_jax.training.recipe import Recipe, short_side
 
 # Steps between two readings of the loss: each reading waits for the devices.
@@ -33,7 +41,8 @@ class Report(NamedTuple):
       learning_rate: at the epoch's end.
       train_loss, train_top1: means over the epoch's images, while it learnt.
       loss, top1, top5: means over the validation images; top1 and top5 in 0..1.
-      images_per_second: of training, this process's epoch, evaluation not counted.
+      images_per_second: of training since this process began or resumed the epoch; 0 if
+        only the evaluation was left to do.
     """
 
     epoch: int
@@ -111,82 +120,89 @@ def check(run: Run) -> None:
         )
 
 
+def restore(run: Run, store: checkpoint.Store) -> step.State:
+    """The state that training goes on from: of the newest checkpoint, or the first."""
+    check(run)
+    model = make_model(run.net, run.recipe)
+    tx = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
+    first = step.first_state(model, tx, run.recipe.seed)
+    return step.replicate(store.restore(first) or first)
+
+
 def train_epochs(
     run: Run,
     store: checkpoint.Store,
+    state: step.State,
     *,
     on_step: Callable[[int, float | None], None] = lambda done, loss: None,
     stop: Callable[[], bool] = lambda: False,
     save_minutes: float = 30.0,
 ) -> Iterator[Report]:
-    """Trains from the newest checkpoint on, to the recipe's last epoch.
+    """Trains to the recipe's last epoch.
 
     Args:
       run: what, on what, how.
       store: where checkpoints are kept: after every epoch, every `save_minutes`, and
         when stopped.
+      state: to go on from, of `restore`; it is given up. At the end of an epoch that
+        was not evaluated before, the evaluation comes first.
       on_step: called after each step with the steps done in all, and now and then
         with the epoch's mean loss so far, else None.
-      stop: asked after each step; True saves and ends.
-      save_minutes: between checkpoints within an epoch.
+      stop: asked after each step and each batch of an evaluation. Where one of several
+        hosts is asked to stop, all of them do.
+      save_minutes: between checkpoints within an epoch and its evaluation.
 
     Yields:
-      A report after each epoch, when its checkpoint is written.
+      A report after each epoch, before its checkpoint is written: a run that is killed
+      in between reports the epoch again.
 
     Raises:
-      BadInput: the loss or a weight is not a number, of which no checkpoint is made;
-        or a checkpoint could not be written.
+      Stopped: as `stop` asked for; the run is saved.
+      BadInput: the run diverged (`divergence`), of which no checkpoint is made; or a
+        checkpoint could not be written.
     """
-    check(run)
+    done, speed = int(state.step), 0.0
+    monitor = LossMonitor(len(run.train.labels), run.recipe.learning_rate, done)
+    keeper = Keeper(store, monitor, stop, save_minutes)
     model = make_model(run.net, run.recipe)
     tx = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
-    schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
-    template = step.first_state(model, tx, run.recipe.seed)
-    state = step.replicate(store.restore(template) or template)
     train_step = step.make_train_step(model, tx, accumulate=run.recipe.accumulate)
     eval_step = step.make_eval_step(model)
-    done = int(state.step)
     stream = prefetch(
         batches.training(
             run.train, **run.batch_settings, seed=run.recipe.seed, start=done
         ),
         step.shard_batch,
     )
-    saved = time.monotonic()
-    while done < run.steps:
+    while True:
+        if done % run.steps_per_epoch == 0 and state.seen.count > 0:
+            on_batch = functools.partial(keeper.stop_if_asked, state)
+            validation = evaluate(run, eval_step, state.params, on_batch)
+            monitor.check(validation["loss"], "validation loss", done)
+            report = _report(run, state, validation, speed)
+            state = step.end_epoch(state, 1.0 - report.top1)
+            yield report
+            keeper.save(state)
+            keeper.stop_if_asked(state)
+        if done >= run.steps:
+            return
         began, done_before, ended = time.monotonic(), done, False
         while not ended:
             state = train_step(state, next(stream))
             done += 1
             ended = done % run.steps_per_epoch == 0
             read_loss = ended or done % _LOSS_EVERY == 0
-            on_step(done, _mean_loss(state, done) if read_loss else None)
-            save_due = time.monotonic() - saved > 60 * save_minutes
-            if not ended and (stop() or save_due):
-                _save(store, state)
-                saved = time.monotonic()
-                if stop():
-                    return
+            on_step(done, monitor.read(state) if read_loss else None)
+            keeper.stop_if_asked(state)
         images = (done - done_before) * run.recipe.batch_size
         speed = images / (time.monotonic() - began)
-        state, report = _end_epoch(run, state, eval_step, schedule, speed)
-        _save(store, state)
-        saved = time.monotonic()
-        yield report
-        if stop():
-            return
 
 
-def _end_epoch(
-    run: Run, state: step.State, eval_step, schedule: optax.Schedule, speed: float
-) -> tuple[step.State, Report]:
-    """Validates the weights: the state that the next epoch begins with, the report."""
-    done = int(state.step)
-    train, validation = state.seen.means(), evaluate(run, eval_step, state.params)
-    if not math.isfinite(validation["loss"]):
-        raise _diverged(f"validation loss {validation['loss']}", done)
+def _report(run: Run, state: step.State, validation: dict, speed: float) -> Report:
+    done, train = int(state.step), state.seen.means()
+    schedule = optimizer.make_schedule(run.recipe, run.steps_per_epoch)
     plateau = optax.tree.get(state.optimizer, "scale", 1.0)
-    report = Report(
+    return Report(
         done // run.steps_per_epoch,
         done,
         float(schedule(done - 1) * plateau),
@@ -195,7 +211,6 @@ def _end_epoch(
         **validation,
         images_per_second=speed,
     )
-    return step.end_epoch(state, 1.0 - validation["top1"]), report
 
 
 def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
@@ -207,32 +222,16 @@ def make_model(net: Spec, recipe: Recipe) -> convnet.ConvNet:
     return convnet.ConvNet(net, jnp.dtype(recipe.dtype), init[recipe.init])
 
 
-def evaluate(run: Run, eval_step, params) -> dict[str, float]:
-    """Loss, top1 and top5 over the whole validation set."""
+def evaluate(
+    run: Run, eval_step, params, on_batch: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Loss, top1 and top5 over the whole validation set; `on_batch` after each batch.
+
+    An exception of `on_batch` ends the evaluation.
+    """
     total = objective.zero()
     images = batches.evaluation(run.validation, **run.batch_settings)
     for batch in prefetch(images, step.shard_batch):
         total = jax.tree.map(jnp.add, total, eval_step(params, batch))
+        on_batch()
     return total.means()
-
-
-def _mean_loss(state: step.State, done: int) -> float:
-    """The epoch's mean loss so far; refuses one that is not a number."""
-    loss = state.seen.means()["loss"]
-    if not math.isfinite(loss):
-        raise _diverged(f"loss {loss}", done)
-    return loss
-
-
-def _save(store: checkpoint.Store, state: step.State) -> None:
-    """Saves weights that are numbers: the loss was taken before their last change."""
-    if not math.isfinite(optax.tree.norm(state.params)):
-        raise _diverged("weights that are no numbers", int(state.step))
-    store.save(state)
-
-
-def _diverged(what: str, done: int) -> BadInput:
-    return BadInput(
-        f"{what} by step {done}: the run diverged; lower --learning_rate (the "
-        "checkpoints before it are untouched)"
-    )
