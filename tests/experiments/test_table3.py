@@ -145,7 +145,7 @@ def test_other_settings_take_another_folder(swept):
     before = (workdir / "result.json").read_text()
     now = run_of("tiny", dataset="creatures/64")
     with pytest.raises(BadInput, match="epochs 1, not 70; take another --out"):
-        measured.measure(now, workdir, signals=[], save_minutes=30.0)
+        measured.measure(now, workdir, save_minutes=30.0)
     assert (workdir / "result.json").read_text() == before
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_result(tmp_path, text):
     path = tmp_path / "result.json"
     path.write_text(text)
     with pytest.raises(BadInput, match=r"result\.json: damaged; remove it"):
-        measured.measure(run_of("tiny"), tmp_path, signals=[], save_minutes=30.0)
+        measured.measure(run_of("tiny"), tmp_path, save_minutes=30.0)
     assert path.read_text() == text
 
 

@@ -18,6 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from zf_jax import hosts
 from zf_jax.errors import BadInput
 from zf_jax.training import checkpoint_files, run_metadata
 from zf_jax.training.run_metadata import Damaged, RunMetadata
@@ -38,7 +39,10 @@ class Restored(NamedTuple):
 
 
 class Store:
-    """The checkpoints of one training run; use it in a `with` statement."""
+    """The checkpoints of one training run; use it in a `with` statement.
+
+    Of several processes, process 0 alone touches the disk.
+    """
 
     def __init__(
         self,
@@ -60,22 +64,30 @@ class Store:
         self.folder = pathlib.Path(workdir).expanduser().resolve() / _FOLDER
         steps = [epoch * metadata.steps_per_epoch for epoch in keep_epochs]
         preserved = [policies.LatestN(2), policies.CustomSteps(steps)]
+        self._preserved = policies.AnyPreservationPolicy(preserved)
+        self._manager = None
+        hosts.on_primary(self._open)
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(preserved),
+                create=False,
+                preservation_policy=self._preserved,
                 cleanup_tmp_directories=True,
                 # An error in the background, as of a full disk, would come late.
                 enable_async_checkpointing=False,
+                multiprocessing_options=checkpoint_files.this_process_alone(),
             ),
         )
         if self.newest is not None:
             _, found, _ = _newest_whole(self._folders, run_metadata.read)
-            run_metadata.check_same_run(found, metadata, self.folder)
+            run_metadata.check_same_run(found, self.metadata, self.folder)
 
     @property
     def newest(self) -> int | None:
-        """The step of the newest checkpoint; None where there is none."""
+        """The step of the newest checkpoint, on process 0; None where there is none."""
         return self._manager.latest_step()
 
     @property
@@ -88,10 +100,13 @@ class Store:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._manager.close()
+        if self._manager is not None:
+            self._manager.close()
 
     def save(self, state: State) -> None:
         """Writes a checkpoint, once per step; returns when it is whole.
+
+        To be called on process 0 alone, through `hosts.on_primary`.
 
         Raises:
           BadInput: it could not be written. The checkpoints before it are untouched.
@@ -117,7 +132,7 @@ class Store:
             raise _not_written(self.folder / str(int(state.step)), reason)
 
     def restore(self, template: State) -> State | None:
-        """The newest whole state; None where there are no checkpoints.
+        """The newest whole state, on every process; None where there is no checkpoint.
 
         Newer checkpoints that are damaged are renamed, and a warning names them.
 
@@ -130,6 +145,9 @@ class Store:
         Raises:
           BadInput: there are checkpoints, and all are damaged. None is renamed.
         """
+        return hosts.on_primary(lambda: self._restore(template), like=template)
+
+    def _restore(self, template: State) -> State | None:
         if self.newest is None:
             return None
         where, state, damaged = _newest_whole(
@@ -140,7 +158,7 @@ class Store:
             warnings.warn(
                 f"{error}; renamed to {aside.name}, the run goes on from step "
                 f"{where.name}",
-                stacklevel=2,
+                stacklevel=4,
             )
         self._manager.reload()
         return state

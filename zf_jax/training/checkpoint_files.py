@@ -36,6 +36,14 @@ def items(state: State, metadata: RunMetadata) -> ocp.args.Composite:
     )
 
 
+def this_process_alone() -> ocp.options.MultiprocessingOptions:
+    """Makes orbax read and write without waiting for other processes."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}
+    )
+
+
 def read_state(where: pathlib.Path, template: State) -> State:
     """The state, of numpy arrays, in the structure and shapes of `template`.
 
@@ -101,7 +109,9 @@ def _restore(where: pathlib.Path, item: str, template):
     )
     restore = ocp.args.PyTreeRestore(item=template, restore_args=as_numpy)
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        alone = this_process_alone()
+        handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
             return checkpointer.restore(where / item, args=restore)
     except (MemoryError, PermissionError):
         # The checkpoint may be whole.
