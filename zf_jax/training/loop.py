@@ -1,5 +1,6 @@
 """The training run: resume, train, evaluate, save, report; epoch by epoch."""
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -168,34 +169,32 @@ def train_epochs(
     tx = optimizer.make_optimizer(run.recipe, run.steps_per_epoch)
     train_step = step.make_train_step(model, tx, accumulate=run.recipe.accumulate)
     eval_step = step.make_eval_step(model)
-    stream = prefetch(
-        batches.training(
-            run.train, **run.batch_settings, seed=run.recipe.seed, start=done
-        ),
-        step.shard_batch,
+    read = batches.training(
+        run.train, **run.batch_settings, seed=run.recipe.seed, start=done
     )
-    while True:
-        if done % run.steps_per_epoch == 0 and state.seen.count > 0:
-            on_batch = functools.partial(keeper.stop_if_asked, state)
-            validation = evaluate(run, eval_step, state.params, on_batch)
-            monitor.check(validation["loss"], "validation loss", done)
-            report = _report(run, state, validation, speed)
-            state = step.end_epoch(state, 1.0 - report.top1)
-            yield report
-            keeper.save(state)
-            keeper.stop_if_asked(state)
-        if done >= run.steps:
-            return
-        began, done_before, ended = time.monotonic(), done, False
-        while not ended:
-            state = train_step(state, next(stream))
-            done += 1
-            ended = done % run.steps_per_epoch == 0
-            read_loss = ended or done % _LOSS_EVERY == 0
-            on_step(done, monitor.read(state) if read_loss else None)
-            keeper.stop_if_asked(state)
-        images = (done - done_before) * run.recipe.batch_size
-        speed = images / (time.monotonic() - began)
+    with contextlib.closing(prefetch(read, step.shard_batch)) as stream:
+        while True:
+            if done % run.steps_per_epoch == 0 and state.seen.count > 0:
+                on_batch = functools.partial(keeper.stop_if_asked, state)
+                validation = evaluate(run, eval_step, state.params, on_batch)
+                monitor.check(validation["loss"], "validation loss", done)
+                report = _report(run, state, validation, speed)
+                state = step.end_epoch(state, 1.0 - report.top1)
+                yield report
+                keeper.save(state)
+                keeper.stop_if_asked(state)
+            if done >= run.steps:
+                return
+            began, done_before, ended = time.monotonic(), done, False
+            while not ended:
+                state = train_step(state, next(stream))
+                done += 1
+                ended = done % run.steps_per_epoch == 0
+                read_loss = ended or done % _LOSS_EVERY == 0
+                on_step(done, monitor.read(state) if read_loss else None)
+                keeper.stop_if_asked(state)
+            images = (done - done_before) * run.recipe.batch_size
+            speed = images / (time.monotonic() - began)
 
 
 def _report(run: Run, state: step.State, validation: dict, speed: float) -> Report:
@@ -230,8 +229,9 @@ def evaluate(
     An exception of `on_batch` ends the evaluation.
     """
     total = objective.zero()
-    images = batches.evaluation(run.validation, **run.batch_settings)
-    for batch in prefetch(images, step.shard_batch):
-        total = jax.tree.map(jnp.add, total, eval_step(params, batch))
-        on_batch()
+    read = batches.evaluation(run.validation, **run.batch_settings)
+    with contextlib.closing(prefetch(read, step.shard_batch)) as stream:
+        for batch in stream:
+            total = jax.tree.map(jnp.add, total, eval_step(params, batch))
+            on_batch()
     return total.means()
