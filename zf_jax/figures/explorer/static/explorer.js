@@ -156,7 +156,6 @@ class Grid {
     this.node.addEventListener("keydown", (event) => this.move(event));
     addEventListener("scroll", this.draw, { passive: true });
     addEventListener("resize", this.draw);
-    requestAnimationFrame(this.draw);
   }
 
   remove() {
@@ -404,7 +403,7 @@ function typed(label, name, type, state, change) {
   return element("label", {}, label, input);
 }
 
-function toolbar(columns, state, change) {
+function filters(columns, state, change) {
   const keys = Object.entries(KEYS).filter(([key]) => key === "number" || columns[key]);
   const classes = [...new Set(columns.best_class ?? [])]
     .filter((each) => each >= 0)
@@ -485,6 +484,7 @@ async function layerPage(view, layer, query) {
       (i) => cellOf(layer, columns, state, units[i]),
     );
     place.replaceChildren(grid.node);
+    grid.draw();
     count.textContent = `${units.length} of ${about.units} units`;
     leave = () => grid.remove();
   };
@@ -503,7 +503,7 @@ async function layerPage(view, layer, query) {
     paragraph(
       `${about.units} units, maps ${sized(about.size)}, receptive field ${about.receptive_field ? sized(about.receptive_field) : "unknown"}, ${about.dead} dead`,
     ),
-    toolbar(columns, state, change),
+    filters(columns, state, change),
     missing.length
       ? paragraph(`Not known of this net and data: ${missing.map((key) => KEYS[key]).join(", ")}.`)
       : "",
@@ -990,6 +990,7 @@ async function imagesPage(view) {
     );
   });
   view.append(grid.node);
+  grid.draw();
   leave = () => grid.remove();
 }
 
