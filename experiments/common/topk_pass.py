@@ -72,9 +72,9 @@ def scan(
     batches = data.batches(seen, shard)
     if data.sizes_differ:
         batches = (padded_images.pad(loaded.model.spec, batch) for batch in batches)
-    maps_fn, state = _maps_fn(loaded, layers), None
+    state = None
     states = topk.scan_states(
-        maps_fn,
+        maps_fn(loaded, layers),
         batches,
         k=k,
         start=start,
@@ -97,11 +97,11 @@ def scan(
     return jax.device_get(state.best)
 
 
-def _maps_fn(loaded: LoadedModel, layers: Sequence[str]):
+def maps_fn(loaded: LoadedModel, layers: Sequence[str]):
     """Pixels, and their sizes where they were padded, to the layers' maps."""
     apply = loaded.maps(layers)
 
-    def maps_fn(pixels, sizes=None):
+    def of_pixels(pixels, sizes=None):
         prepared = loaded.model.prepare(pixels)
         if sizes is None:
             return apply(prepared)
@@ -109,7 +109,7 @@ def _maps_fn(loaded: LoadedModel, layers: Sequence[str]):
         maps = padded_images.maps(net, params, prepared, sizes)
         return {layer: maps[layer] for layer in layers}
 
-    return maps_fn
+    return of_pixels
 
 
 def fingerprint(loaded: LoadedModel, *given) -> str:

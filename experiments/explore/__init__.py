@@ -1,0 +1,1 @@
+"""The explorer: every unit of a net in one folder of HTML."""
