@@ -2,6 +2,7 @@
 
     pip install -e '.[reference]'
     python -m benchmarks --bench=training --json=runs/training.json
+    python -m benchmarks --bench=memory --spec=vgg16 --batch_size=128 --accumulate=4
     python -m benchmarks --bench=photographs --spec=vgg16
     python -m benchmarks --bench=occlusion --spec=zfnet --stride=8
     python -m benchmarks --bench=occlusion --spec=vgg16 --stride=16
@@ -29,6 +30,7 @@ import numpy as np
 
 from benchmarks import (
     filters,
+    memory,
     occlusion,
     photographs,
     precision,
@@ -41,6 +43,7 @@ from zf_jax import cli, io
 
 _BENCHES = {
     "training": lambda config: training.bench(config.step),
+    "memory": lambda config: memory.bench(config.held),
     "photographs": lambda config: photographs.bench(config.common),
     "occlusion": lambda config: occlusion.bench(config.sweep),
     "projection": lambda config: projection.bench(config.gallery),
@@ -60,6 +63,7 @@ class BenchmarkConfig:
     json: pathlib.Path | None = cli.field(None, "file for the figures")
     common: timing.CommonConfig = timing.CommonConfig()
     step: training.TrainingConfig = training.TrainingConfig()
+    held: memory.MemoryConfig = memory.MemoryConfig()
     sweep: occlusion.OcclusionConfig = occlusion.OcclusionConfig()
     gallery: projection.ProjectionConfig = projection.ProjectionConfig()
 
