@@ -13,6 +13,7 @@
     python -m benchmarks --bench=transforms --net=resnet50 --batch_size=8
     python -m benchmarks --bench=filters
     python -m benchmarks --bench=precision --spec=zfnet
+    python -m benchmarks --bench=input --tensorflow_python=ENVIRONMENT/bin/python
 
 The sides run in one process, in turn, on the same threads; the table and the JSON give
 medians and their ratio. Machines are noisy: quote the ratio. On a GPU PyTorch has to be
@@ -30,6 +31,7 @@ import numpy as np
 
 from benchmarks import (
     filters,
+    input,
     memory,
     occlusion,
     photographs,
@@ -49,6 +51,7 @@ _BENCHES = {
     "projection": lambda config: projection.bench(config.gallery),
     "filters": lambda config: filters.bench(config.common),
     "precision": lambda config: precision.bench(config.common),
+    "input": lambda config: input.bench(config.reading),
     "transforms": lambda config: transforms.bench(config.common),
 }
 
@@ -65,6 +68,7 @@ class BenchmarkConfig:
     step: training.TrainingConfig = training.TrainingConfig()
     held: memory.MemoryConfig = memory.MemoryConfig()
     sweep: occlusion.OcclusionConfig = occlusion.OcclusionConfig()
+    reading: input.InputConfig = input.InputConfig()
     gallery: projection.ProjectionConfig = projection.ProjectionConfig()
 
 

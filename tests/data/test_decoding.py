@@ -57,8 +57,9 @@ def test_damaged_files_are_errors(form, damage):
 
 @pytest.mark.parametrize(
     ("short_side", "shape"),
-    # The photograph has 300 rows: a half leaves twice 75 pixels, a quarter twice 37.
-    [(76, (300, 451)), (75, (150, 226)), (38, (150, 226)), (37, (75, 113))],
+    # The photograph has 300 rows: 150 are twice 75, three eighths of them are not less
+    # than twice 38, a quarter not less than twice 37.
+    [(76, (300, 451)), (75, (150, 226)), (38, (113, 170)), (37, (75, 113))],
 )
 def test_large_jpegs_are_decoded_smaller(short_side, shape):
     content = encoded(PHOTO, "JPEG", quality=95)
@@ -66,5 +67,5 @@ def test_large_jpegs_are_decoded_smaller(short_side, shape):
     assert images[0].shape[:2] == shape
     assert images[1].shape[:2] == (300, 451)
     one, other = (crops.resize(image, short_side).astype(int) for image in images)
-    # Of 255 levels little more than one, which nobody sees.
-    assert np.abs(one - other).mean() < 1.5
+    # Of 255 levels, most of them for sides that were rounded to whole pixels.
+    assert np.abs(one - other).mean() < 3

@@ -21,7 +21,7 @@ from zf_jax.errors import BadInput
 from zf_jax.layers import Pair
 
 # Batches are made whole by one thread each; this many are made ahead.
-_AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 
 class Batch(NamedTuple):
@@ -190,7 +190,7 @@ class _HostPart(grain.MapDataset):
 
 
 def _iterate(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
-    ahead = dataset.to_iter_dataset(_AHEAD)
+    ahead = dataset.to_iter_dataset(AHEAD)
     if workers:
         ahead = ahead.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers),

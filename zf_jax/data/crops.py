@@ -4,10 +4,24 @@ Images are [H, W, 3] uint8 on the host; the mean is taken off later, on the devi
 (`convnet.prepare`).
 """
 
+import threading
+
 import numpy as np
+from cykooz_resizer import (
+    CropBox,
+    FilterType,
+    ImageData,
+    PixelType,
+    ResizeAlg,
+    ResizeOptions,
+    Resizer,
+)
 from PIL import Image
 
 from zf_jax.layers import Pair
+
+# A resizer keeps its buffers, for one thread.
+_of_thread = threading.local()
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
@@ -50,8 +64,8 @@ def random(
     """A crop anywhere of the resized image, for training.
 
     A step mirrors half of them (`ops.stochastic`). Only the pixels of the crop are
-    resized; they are those of `resize`, but for rounding: one of 25,000 differs by one
-    level.
+    resized, in a fifth of Pillow's time; they are those of `resize` but for rounding:
+    a fifth of the values differ by one level, next to none by more.
 
     Not in the paper: whether it trained on random crops, or on the ten fixed ones.
 
@@ -67,14 +81,33 @@ def random(
     )
     if resized == image.shape[:2]:
         return crop(image, size, (row, column))
-    down, across = (n / r for n, r in zip(image.shape, resized, strict=False))
-    (rows, columns) = size
-    left, upper = column * across, row * down
-    box = left, upper, left + columns * across, upper + rows * down
-    cut = Image.fromarray(image).resize(
-        (columns, rows), Image.Resampling.BICUBIC, box=box
-    )
-    return np.asarray(cut)
+    return _resize_window(image, resized, size, (row, column))
+
+
+def _resize_window(
+    image: np.ndarray, resized: Pair, size: Pair, at: Pair
+) -> np.ndarray:
+    """`size` pixels at the corner `at` of the image that would be `resized`."""
+    starts, lengths, parts = [], [], []
+    for axis in (0, 1):
+        scale = image.shape[axis] / resized[axis]
+        start, length = at[axis] * scale, size[axis] * scale
+        # The filter reaches two pixels beyond, of the larger of the two images.
+        reach = 2 * max(scale, 1.0) + 1
+        first = max(0, int(start - reach))
+        parts.append(slice(first, int(start + length + reach) + 1))
+        starts.append(start - first)
+        lengths.append(length)
+    window = image[tuple(parts)]
+    source = ImageData(*window.shape[1::-1], PixelType.U8x3, window.tobytes())
+    target = ImageData(*size[::-1], PixelType.U8x3)
+    # Pillow's bicubic filter by the names of its inventors.
+    filter_ = ResizeAlg.convolution(FilterType.catmull_rom)
+    options = ResizeOptions(filter_, crop_box=CropBox(*starts[::-1], *lengths[::-1]))
+    if not hasattr(_of_thread, "resizer"):
+        _of_thread.resizer = Resizer()
+    _of_thread.resizer.resize(source, target, options)
+    return np.frombuffer(target.get_buffer(), np.uint8).reshape(*size, 3)
 
 
 def ten(image: np.ndarray, size: Pair) -> np.ndarray:

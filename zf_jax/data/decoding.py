@@ -9,8 +9,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-# A JPEG is decoded at a half, quarter or eighth of its size only where this many times
-# the wanted size remain: then the resize after it hides which way was taken.
+# A JPEG is decoded at half of its size or less only where this many times the wanted
+# size remain: then the resize after it hides which way was taken.
 _REMAINING = 2
 
 
@@ -19,31 +19,22 @@ def decode(content: bytes, *, short_side: int | None = None) -> np.ndarray:
 
     Args:
       content: of an image file.
-      short_side: what the image will be resized to, pixels: a JPEG that is several
-        times as large may come out smaller than it is. None keeps its size.
+      short_side: what the image will be resized to, pixels: a JPEG that is four times
+        as large, or more, comes out smaller than it is. None keeps its size.
 
     Raises:
       Exception: of any type, where the file is damaged.
     """
     if simplejpeg.is_jpeg(content):
+        reduced = {}
+        if short_side:
+            least = _REMAINING * short_side
+            # Factors below 2 take longer than none.
+            reduced = {"min_height": least, "min_width": least, "min_factor": 2}
         try:
-            return simplejpeg.decode_jpeg(content, **_least(content, short_side))
+            return simplejpeg.decode_jpeg(content, **reduced)
         except ValueError:
             # Odd, or damaged: Pillow tells which.
             pass
     with Image.open(io.BytesIO(content)) as opened:
         return np.asarray(opened.convert("RGB"))
-
-
-def _least(content: bytes, short_side: int | None) -> dict[str, int]:
-    """The least size that a JPEG may be decoded at; none for its own."""
-    if short_side is None:
-        return {}
-    height, width, *_ = simplejpeg.decode_jpeg_header(content)
-    for factor in (8, 4, 2):
-        if min(height, width) >= factor * _REMAINING * short_side:
-            return {
-                "min_height": -(-height // factor),
-                "min_width": -(-width // factor),
-            }
-    return {}
