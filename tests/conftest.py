@@ -20,8 +20,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests import small_creatures
 from zf_jax import layers, spec, xla
-from zf_jax.creatures import builder
 from zf_jax.data import sources
 from zf_jax.training import loop, recipe
 
@@ -107,17 +107,9 @@ def compilations():
 
 @pytest.fixture(scope="session")
 def creatures_dir(tmp_path_factory):
-    """A data_dir that holds a small creatures/64: 96 to learn from, 50 to judge by.
-
-    What is on disk is opened as it is, so every command takes it for the whole set.
-    """
+    """A data_dir that holds a small creatures/64, of `small_creatures`."""
     folder = tmp_path_factory.mktemp("data")
-    config = next(c for c in builder.Creatures.BUILDER_CONFIGS if c.name == "64")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "train", 96)
-        patch.setattr(config, "validation", 50)
-        made = builder.Creatures(config="64", data_dir=folder)
-        made.download_and_prepare(file_format="array_record")
+    small_creatures.prepare(folder)
     return folder
 
 
