@@ -1167,7 +1167,11 @@ const ACTIONS = {
 
 function pressed(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.target.closest("input, select, textarea, dialog")) return;
+  const { target } = event;
+  const switches = "[type=radio], [type=checkbox], [type=range]";
+  if (target.closest(`input:not(${switches}), select, dialog`)) return;
+  // Arrows move from radio button to radio button, and sliders.
+  if (target.closest("input") && event.key.startsWith("Arrow")) return;
   if (/^[1-9]$/.test(event.key)) page.shown?.choose(Number(event.key) - 1);
   const action = ACTIONS[event.key];
   if (!action) return;
