@@ -203,7 +203,7 @@ def test_links_that_lead_nowhere(visit):
 
 
 def test_what_is_not_seen_is_not_loaded(visit, browser, tmp_path):
-    made_up_explorer.write(tmp_path, layers=2, units=1000, images=4)
+    made_up_explorer.write(tmp_path, layers=2, units=400, images=4)
     page = visit(LAYER, tmp_path / "index.html")
     page.wait_for_function("document.querySelectorAll('.cell').length > 20")
     assert page.locator(".cell").count() < 200
@@ -213,7 +213,7 @@ def test_what_is_not_seen_is_not_loaded(visit, browser, tmp_path):
     assert not [url for url in loaded if url.endswith("0000.js")]
     assert len(loaded) < 20
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    page.get_by_role("link", name="Unit 999").wait_for()
+    page.get_by_role("link", name="Unit 399").wait_for()
     assert page.locator(".cell").count() < 200
 
 

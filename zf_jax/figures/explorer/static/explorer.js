@@ -53,7 +53,10 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const div = (className, ...children) => element("div", { className }, ...children);
+const span = (className, ...children) => element("span", { className }, ...children);
 const paragraph = (text) => element("p", { className: "faint" }, text);
+const captioned = (left, right) => span("caption", span("", left), span("", right));
 
 function drawn(tag, attributes, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -136,12 +139,7 @@ function linked(layer, unit, left, right) {
     "a",
     { className: "linked", href: link(layer, unit) },
     front(layer, unit),
-    element(
-      "span",
-      { className: "caption" },
-      element("span", {}, left),
-      element("span", {}, right),
-    ),
+    captioned(left, right),
   );
 }
 
@@ -256,7 +254,7 @@ function layerCard(layer, number) {
     "a",
     { className: "layer", href: link(number) },
     element("strong", {}, layer.name),
-    lines.map((line) => element("span", { className: "faint" }, line, element("br"))),
+    lines.map((line) => span("faint", line, element("br"))),
     element("span", { className: "samples", ariaHidden: "true" }, samples),
   );
 }
@@ -359,7 +357,7 @@ function chosenUnits(columns, state) {
 function cellOf(layer, columns, state, unit) {
   const dead = columns.dead[unit];
   const picture = dead
-    ? element("span", { className: "tile empty" }, "dead")
+    ? span("tile empty", "dead")
     : front(layer, unit, state.show === "patch" ? 1 : 0);
   if (dead) picture.style.aspectRatio = "1";
   picture.style.width = "90px";
@@ -369,12 +367,7 @@ function cellOf(layer, columns, state, unit) {
   else if (state.sort !== "number" && state.sort !== "selectivity")
     said = shown(columns[state.sort][unit]);
   else if (state.sort === "selectivity") said = `${shown(columns.selectivity[unit], 2)} ${said}`;
-  const caption = element(
-    "span",
-    { className: "caption" },
-    element("span", {}, String(unit)),
-    element("span", {}, said),
-  );
+  const caption = captioned(String(unit), said);
   const cell = element(
     "a",
     { href: link(layer, unit), ariaLabel: `Unit ${unit}${dead ? ", dead" : ""}. ${said}` },
@@ -470,7 +463,7 @@ async function layerPage(view, layer, query) {
   const state = { ...DEFAULTS, ...Object.fromEntries(query) };
   if (!columns[state.sort]) state.sort = "number";
   let grid;
-  const place = element("div");
+  const place = div("");
   const count = element("p", { className: "faint", role: "status" });
   const redraw = () => {
     const units = chosenUnits(columns, state);
@@ -551,8 +544,8 @@ function missing(title, why) {
 class UnitPage {
   constructor(layer, unit, { about, said, images }) {
     Object.assign(this, { layer, unit, about, said, images });
-    this.main = element("div");
-    this.whole = element("div");
+    this.main = div("");
+    this.whole = div("");
     this.draw();
   }
 
@@ -576,15 +569,14 @@ class UnitPage {
     const rules = this.about.rules.map(([rule]) => plain(rule));
     const names = controls.slice(1).map(plain);
     this.main.replaceChildren(
-      element(
-        "div",
-        {},
+      div(
+        "",
         choices("Rule", "rule", rules, choice.rule, again("rule")),
         names.length
           ? choices("Control", "control", names, choice.control - 1, again("control"))
           : "",
       ),
-      element("div", { className: "columns" }, this.columns(rules, names)),
+      div("columns", this.columns(rules, names)),
     );
     this.drawWhole();
   }
@@ -601,12 +593,7 @@ class UnitPage {
       );
     } else {
       made.push(
-        element(
-          "div",
-          {},
-          element("h3", {}, "Control"),
-          paragraph("None was computed for this rule."),
-        ),
+        div("", element("h3", {}, "Control"), paragraph("None was computed for this rule.")),
       );
     }
     return made;
@@ -633,12 +620,7 @@ class UnitPage {
       );
       made.at(-1).dataset.example = example;
     }
-    return element(
-      "div",
-      {},
-      element("h3", {}, title),
-      element("div", { className: "nine" }, made),
-    );
+    return div("", element("h3", {}, title), div("nine", made));
   }
 
   choose(example) {
@@ -688,12 +670,7 @@ class UnitPage {
       ]);
     if (!box) facts.push(["Receptive field", "unknown"]);
     this.whole.replaceChildren(
-      element(
-        "div",
-        { className: "whole" },
-        picture,
-        element("div", {}, factList(facts), this.occlusionChoice(occlusion)),
-      ),
+      div("whole", picture, div("", factList(facts), this.occlusionChoice(occlusion))),
     );
   }
 
@@ -739,12 +716,7 @@ class UnitPage {
     const cells = image.map((index, column) => {
       if (index < 0) return null;
       const at = `quantile ${shown(this.about.quantile[column])}`;
-      const caption = element(
-        "span",
-        { className: "caption" },
-        element("span", {}, at.replace("quantile ", "q ")),
-        element("span", {}, shown(value[column])),
-      );
+      const caption = captioned(at.replace("quantile ", "q "), shown(value[column]));
       return element(
         "a",
         { className: "linked", href: `#image/${index}` },
@@ -752,7 +724,7 @@ class UnitPage {
         caption,
       );
     });
-    const made = part(title, element("div", { className: "row" }, cells));
+    const made = part(title, div("row", cells));
     made.classList.add("wide");
     return made;
   }
@@ -778,12 +750,7 @@ class UnitPage {
     return part(
       "Activations",
       drawn("svg", chart, ...bars),
-      element(
-        "div",
-        { className: "ends" },
-        element("span", {}, shown(edges[0])),
-        element("span", {}, shown(edges.at(-1))),
-      ),
+      div("ends", element("span", {}, shown(edges[0])), element("span", {}, shown(edges.at(-1)))),
       paragraph(`${this.about.histogram_of}; counts on a logarithmic scale`),
     );
   }
@@ -793,15 +760,11 @@ class UnitPage {
     if (!this.said.classes?.length) return missing(title, "The data have no classes.");
     const most = Math.max(...this.said.classes.map(([, mean]) => Math.abs(mean))) || 1;
     const rows = this.said.classes.flatMap(([number, mean]) => {
-      const bar = element("span");
+      const bar = span("");
       bar.style.width = `${(100 * Math.abs(mean)) / most}%`;
-      return [
-        element("div", {}, className(number)),
-        element("div", { className: "bar" }, bar),
-        element("div", {}, shown(mean)),
-      ];
+      return [div("", className(number)), div("bar", bar), div("", shown(mean))];
     });
-    return part(title, element("div", { className: "bars" }, rows));
+    return part(title, div("bars", rows));
   }
 
   where() {
@@ -824,7 +787,7 @@ class UnitPage {
     const cells = found.map(([layer, unit, weight]) =>
       linked(layer, unit, `${net.layers[layer].name} ${unit}`, shown(weight, 2)),
     );
-    return part(title, element("div", { className: "row" }, cells));
+    return part(title, div("row", cells));
   }
 
   alike() {
@@ -834,7 +797,7 @@ class UnitPage {
     const cells = this.said.alike.map(([unit, correlation]) =>
       linked(this.layer, unit, String(unit), `r ${shown(correlation, 2)}`),
     );
-    return part(title, element("div", { className: "row" }, cells));
+    return part(title, div("row", cells));
   }
 
   evolution() {
@@ -842,7 +805,7 @@ class UnitPage {
     const { epochs, sheets } = this.about;
     if (!sheets.evolution || !epochs.length)
       return missing(title, "The run has no kept checkpoints.");
-    const place = element("div");
+    const place = div("");
     const said = element("output");
     const show = (number) => {
       said.textContent = `epoch ${epochs[number]}`;
@@ -868,7 +831,7 @@ class UnitPage {
 }
 
 function receptiveField([top, left, bottom, right], [height, width]) {
-  const box = element("span", { className: "box" });
+  const box = span("box");
   const inside = (value, size) => Math.min(size, Math.max(0, value));
   const [t, b] = [inside(top, height), inside(bottom, height)];
   const [l, r] = [inside(left, width), inside(right, width)];
@@ -938,15 +901,7 @@ async function unitPage(view, layer, unit) {
   }
   const made = new UnitPage(layer, unit, { about, said: block[unit % net.block], images });
   page.shown = made;
-  view.append(
-    made.main,
-    element(
-      "div",
-      { className: "parts" },
-      wide(part("The chosen example", made.whole)),
-      made.parts(),
-    ),
-  );
+  view.append(made.main, div("parts", wide(part("The chosen example", made.whole)), made.parts()));
 }
 
 function wide(made) {
@@ -971,17 +926,12 @@ async function imagesPage(view) {
   );
   const grid = new Grid(rows.length, 122, 148, "Images", (order) => {
     const [index, name, label] = rows[order];
-    const place = element("span", { className: "tile" });
+    const place = span("tile");
     place.style.width = place.style.height = "116px";
     load(imageFile(order)).then(({ sheets }) => {
       place.replaceWith(thumbnail(order, rows[order], sheets, 116));
     });
-    const caption = element(
-      "span",
-      { className: "caption" },
-      element("span", {}, String(index)),
-      element("span", {}, label ?? name ?? ""),
-    );
+    const caption = captioned(String(index), label ?? name ?? "");
     return element(
       "a",
       { href: `#image/${index}`, ariaLabel: `Image ${index} ${label ?? ""}` },
@@ -1017,15 +967,13 @@ async function imagePage(view, index) {
   const [before, after] = [rows[order - 1]?.[0], rows[order + 1]?.[0]];
   page = { image: index, before: toImage(before), after: toImage(after) };
   const predictions = said.predictions.map(([text, p]) => [text, percent(p)]);
-  const whole = element(
-    "div",
-    { className: "whole" },
+  const whole = div(
+    "whole",
     imageTile(order, "thumbnails", sheets.thumbnails, 0, `Image ${index}`, size),
   );
   whole.append(
-    element(
-      "div",
-      {},
+    div(
+      "",
       factList([["Label", label ?? "none: the data have no labels"]]),
       element("h2", {}, "Prediction"),
       predictions.length ? factList(predictions) : paragraph("The net has no classes."),
@@ -1055,10 +1003,10 @@ async function imagePage(view, index) {
     ),
     wide(part("What the net saw", whole)),
     panels.length
-      ? part("Occlusion (fig. 7)", element("div", { className: "row panels" }, panels))
+      ? part("Occlusion (fig. 7)", div("row panels", panels))
       : missing("Occlusion (fig. 7)", "Not computed for this image."),
     units.length
-      ? part("Units that it excites most", element("div", { className: "row" }, units))
+      ? part("Units that it excites most", div("row", units))
       : missing("Units that it excites most", "Not kept for this image."),
   );
 }
@@ -1070,7 +1018,7 @@ let leave = () => {};
 
 // A link to the page before or after; its text alone where there is none.
 function neighbour(href, text, rel) {
-  if (href === undefined) return element("span", { className: "faint" }, text);
+  if (href === undefined) return span("faint", text);
   return element("a", { href, rel }, text);
 }
 
@@ -1119,7 +1067,7 @@ async function route() {
   page = {};
   nearby.disconnect();
   const main = document.getElementById("view");
-  const view = element("div");
+  const view = div("");
   main.replaceChildren(view);
   scrollTo(0, 0);
   try {
