@@ -1,6 +1,9 @@
 """Batches: a function of the seed and the batch's number; every example once."""
 
 import itertools
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -141,6 +144,19 @@ def parsed():
 def test_workers_give_the_same_batches():
     want = training(COUNT, take=3, start=4)
     assert_same(training(COUNT, take=3, start=4, workers=1), want)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("parsed")
+def test_a_worker_that_is_killed():
+    options = {"batch_size": 4, "seed": 3, "workers": 2, **CUT}
+    stream = batches.training(source(), **options)
+    next(stream)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(BadInput, match=r"a worker process ended.*fewer --workers"):
+        # What was ready before may still come.
+        list(itertools.islice(stream, 100))
 
 
 def evaluation(count=COUNT, *, batch_size=4, **options):

@@ -91,7 +91,8 @@ def make_train_step(
     """
 
     def train_step(state: State, batch: Batch) -> State:
-        count = jax.lax.psum(batch.mask.sum(), _DEVICES)
+        # All images of a batch may be damaged.
+        count = jnp.maximum(jax.lax.psum(batch.mask.sum(), _DEVICES), 1)
 
         def gradient_and_sums(batch: Batch, positions: jax.Array):
             def loss(params):
