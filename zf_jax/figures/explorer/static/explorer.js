@@ -228,7 +228,10 @@ class Grid {
 
 // ---- Overview -----------------------------------------------------------------------
 
+// How far from the input each layer stands. Of a net whose graph is unknown, layers stand
+// in the order of the forward pass.
 function depths() {
+  if (!net.layers.some((layer) => layer.inputs.length)) return net.layers.map((_, n) => n);
   const found = [];
   net.layers.forEach((layer, number) => {
     // Layers come in the order of the forward pass: what feeds one is before it.
