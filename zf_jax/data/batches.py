@@ -7,6 +7,7 @@ every batch.
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from zf_jax.layers import Pair
 
 # Batches are made whole by one thread each; this many are made ahead.
 AHEAD = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+_NO_WARNING = "ignore:resource_tracker:UserWarning"
 
 
 class Batch(NamedTuple):
@@ -192,6 +194,10 @@ class _HostPart(grain.MapDataset):
 def _iterate(dataset: grain.MapDataset, workers: int) -> grain.DatasetIterator:
     ahead = dataset.to_iter_dataset(AHEAD)
     if workers:
+        # At its end Python cleans up what is still shared with workers, and warns of it
+        # in a process of its own, which gets these options.
+        if _NO_WARNING not in sys.warnoptions:
+            sys.warnoptions.append(_NO_WARNING)
         ahead = ahead.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers),
             worker_init_fn=processes.end_with_parent,
