@@ -29,9 +29,10 @@ _END_TIMEOUT = 24 * 3600
 # What `on_primary` tells the others.
 _NOTHING, _ARRAYS, _REFUSED = range(3)
 
-# C handlers of the preemption service by signal; it installs one for SIGTERM alone.
+# The preemption service's handler of SIGTERM, and whether it was called.
 _notify_preemption_service: Callable[[int], None] | None = None
 _passed_on = False
+# Calls of `stop_agreed`: the service compares these numbers between processes.
 _polls = 0
 
 

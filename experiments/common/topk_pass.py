@@ -1,5 +1,6 @@
 """A pass over images for the top-k of every channel, resumed after an interruption."""
 
+import contextlib
 import hashlib
 import pathlib
 import re
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 
 from experiments.common.model import LoadedModel
-from zf_jax import cli, hosts, io
+from zf_jax import cli, hosts, interrupts, io
 from zf_jax.data.batches import HostShard
 from zf_jax.probes import padded_images, topk
 from zf_jax.transforms import jaxpr
@@ -82,11 +83,14 @@ def scan(
         devices=devices,
     )
     bar = cli.progress(total=len(data), initial=seen, desc=desc, unit=" images")
+    stopped = False
     try:
-        with bar:
+        with bar, _agreeing_to_stop() as signals:
             for state in states:
                 state = state._replace(seen=min(state.seen, len(data)))
                 bar.update(state.seen - bar.n)
+                if stopped := hosts.stop_agreed(bool(signals)):
+                    break
                 if time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)
                     saved = time.monotonic()
@@ -94,7 +98,19 @@ def scan(
         # At the end, and when interrupted.
         if state:
             _save(path, key, state)
+    if stopped:
+        raise KeyboardInterrupt
     return jax.device_get(state.best)
+
+
+def _agreeing_to_stop() -> contextlib.AbstractContextManager[list[int]]:
+    """Gives the signals that ask to stop: several hosts do so after the same batch.
+
+    What one of them computes is lost where another has stopped before.
+    """
+    if jax.process_count() == 1:
+        return contextlib.nullcontext([])
+    return interrupts.kept()
 
 
 def maps_fn(loaded: LoadedModel, layers: Sequence[str]):

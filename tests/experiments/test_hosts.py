@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests import pods
-from tests.experiments.commands import numbers_in
+from tests.experiments.commands import command, numbers_in
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +35,43 @@ def test_the_gallery(run, tmp_path):
     assert (tmp_path / "1/pass.npz").read_bytes() == (
         tmp_path / "2/pass.npz"
     ).read_bytes()
+
+
+# The command, slow to read; the second process is interrupted before its third batch.
+_INTERRUPTED = """
+import signal, time
+from experiments.common import dataset
+from experiments.features.__main__ import main
+from zf_jax import cli
+
+whole = dataset.Dataset.batches
+
+def batches(self, start, shard):
+    for number, batch in enumerate(whole(self, start, shard)):
+        if number == 2 and shard.index == 1:
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.3)
+        yield batch
+
+dataset.Dataset.batches = batches
+cli.run(main)
+"""
+
+
+def test_a_pass_that_two_began_is_ended_by_one(run, tmp_path):
+    script, out = tmp_path / "main.py", tmp_path / "out"
+    script.write_text(_INTERRUPTED)
+    given = (f"--checkpoint={run}", "--batch_size=2", f"--out={out}")
+    ran = pods.run(script, *given)
+    assert ran.returncode == 130, ran.stdout
+    seen = numbers_in(out / "pass.npz")["seen"]
+    assert 8 < seen < 50
+    ran = pods.run("-m", "experiments.features", *given, processes=1)
+    assert ran.returncode == 0, ran.stdout
+    assert f"{seen}/50" in ran.stdout
+    wanted = command("experiments.features", *given[:2], f"--out={tmp_path / 'whole'}")
+    assert wanted.written
+    _same_arrays(tmp_path / "whole", out)
 
 
 @pytest.mark.parametrize("method", ["incremental", "full"])
