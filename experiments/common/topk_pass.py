@@ -91,13 +91,16 @@ def scan(
                 bar.update(state.seen - bar.n)
                 if stopped := hosts.stop_agreed(bool(signals)):
                     break
-                if time.monotonic() - saved > _SAVE_EVERY:
+                if hosts.is_primary() and time.monotonic() - saved > _SAVE_EVERY:
                     _save(path, key, state)
                     saved = time.monotonic()
-    finally:
-        # At the end, and when interrupted.
-        if state:
+    except BaseException:
+        # Of several hosts that do not stop together none may have the last batch whole.
+        if state and jax.process_count() == 1:
             _save(path, key, state)
+        raise
+    if state:
+        hosts.on_primary(lambda: _save(path, key, state))
     if stopped:
         raise KeyboardInterrupt
     return jax.device_get(state.best)
@@ -159,8 +162,6 @@ def _start(
 
 
 def _save(path: pathlib.Path, key: str, state: topk.ScanState) -> None:
-    if not hosts.is_primary():
-        return
     best = jax.device_get(state.best)
     arrays = {
         f"{layer}.{part}": getattr(found, part)
