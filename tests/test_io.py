@@ -59,3 +59,12 @@ def test_an_error_keeps_its_own_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         failing(tmp_path / "it", FileNotFoundError(errno.ENOENT, "none", "other"))
     assert caught.value.filename == "other"
+
+
+def test_a_folder_that_a_kill_left_between_its_moves_comes_back(tmp_path):
+    former = tmp_path / ".it.old"
+    former.mkdir()
+    (former / "kept").touch()
+    with pytest.raises(OSError, match="full"), io.atomic_folder(tmp_path / "it"):
+        raise OSError("full")
+    assert [each.name for each in tmp_path.rglob("*")] == ["it", "kept"]

@@ -26,11 +26,11 @@ def one_layer(name="conv", units=1):
     return content.Explorer("net", content.About("a command"), (layer,))
 
 
-def bare(units=1, **given):
+def bare(units=1, name="conv", **given):
     """A layer of which only the strongest examples are known."""
     examples = content.Examples(np.zeros((units, 1), int), np.ones((units, 1)))
     return content.LayerUnits(
-        "conv", np.ones(units), np.zeros(units, bool), examples, **given
+        name, np.ones(units), np.zeros(units, bool), examples, **given
     )
 
 

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from tests.figures import made_up_explorer
-from zf_jax.figures.explorer import content, single_file
+from tests.figures.test_explorer import bare, black, one_layer
+from zf_jax.figures.explorer import content, single_file, writer
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +192,25 @@ def test_names_are_not_html(visit):
     assert page.inner_text("header .title") == "A net <i>of</i> noise"
     page = visit("#about")
     assert "<b>random</b>" in page.inner_text("main")
+
+
+def test_what_is_missing_is_said(visit, tmp_path):
+    # A layer that is called as one of the pages; maps of 1 x 1; no class, no image.
+    with writer.replacing(one_layer("about"), tmp_path / "it") as pages:
+        pages.add_layer(bare(name="about"), [black()])
+    page = visit("", tmp_path / "it" / "index.html")
+    page.locator(".layer").click()
+    heading(page, "about")
+    page.get_by_text("Not known of this net and data: selectivity").wait_for()
+    page.locator(".cell").click()
+    heading(page, "about / 0")
+    for text in (
+        "None was computed for this rule.",
+        "The whole image was not kept.",
+        "The data have no classes.",
+        "The run has no kept checkpoints.",
+    ):
+        page.get_by_text(text).wait_for()
 
 
 def test_links_that_lead_nowhere(visit):

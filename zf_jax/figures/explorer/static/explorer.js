@@ -46,7 +46,7 @@ const layerNumbers = new Map();
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in made && name !== "list") made[name] = value;
+    if (name in made) made[name] = value;
     else made.setAttribute(name, value);
   }
   made.append(...children.flat().filter((child) => child !== null));
@@ -149,7 +149,7 @@ class Grid {
   // `cell(i)` makes the i-th link; `width` and `height` are its pixels.
   constructor(count, width, height, label, cell) {
     Object.assign(this, { count, width, height, cell, cells: new Map(), current: 0 });
-    this.node = element("div", { className: "grid", role: "list", ariaLabel: label });
+    this.node = element("div", { className: "grid", role: "group", ariaLabel: label });
     this.draw = this.draw.bind(this);
     this.node.addEventListener("keydown", (event) => this.move(event));
     addEventListener("scroll", this.draw, { passive: true });
@@ -371,13 +371,8 @@ function cellOf(layer, columns, state, unit) {
     said = shown(columns[state.sort][unit]);
   else if (state.sort === "selectivity") said = `${shown(columns.selectivity[unit], 2)} ${said}`;
   const caption = captioned(String(unit), said);
-  const cell = element(
-    "a",
-    { href: link(layer, unit), ariaLabel: `Unit ${unit}${dead ? ", dead" : ""}. ${said}` },
-    picture,
-    caption,
-  );
-  return element("div", { role: "listitem" }, cell).firstChild;
+  const label = `Unit ${unit}${dead ? ", dead" : ""}. ${said}`;
+  return element("a", { href: link(layer, unit), ariaLabel: label }, picture, caption);
 }
 
 function selected(label, name, options, state, change) {
