@@ -137,6 +137,27 @@ class Projector:
         threads.in_threads(work, self._batches(layer, units))
         return patches, projections
 
+    def boxes(
+        self, layer: str, images: np.ndarray, positions: np.ndarray
+    ) -> np.ndarray:
+        """The receptive fields of units, in the pixels of their images.
+
+        Args:
+          layer: one of the layers.
+          images: [N] int, each unit's image.
+          positions: [N, 2] int, each unit's row and column.
+
+        Returns:
+          [N, 4] int: top, left, bottom, right, half open; they may lie beyond the
+          image's border. A field has the image's size at most.
+        """
+        found = np.zeros((len(images), 4), int)
+        for number in np.unique(images).tolist():
+            at, crop = images == number, self._shape_of(number).passes(layer).crop
+            found[at, :2] = crop.firsts(positions[at])
+            found[at, 2:] = found[at, :2] + crop.size
+        return found
+
     def _project_batch(self, shape: "_Shape", layer: str, units, images, wholes):
         """First pixels [N, 2] and projections of a batch; a short one is filled up."""
         passes, count = shape.passes(layer), len(images)

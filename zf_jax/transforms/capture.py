@@ -151,6 +151,30 @@ def maps(
     return captured
 
 
+def inputs(
+    apply: Callable, names: Sequence[str], images, *, channels: Channels = "last"
+) -> dict[str, tuple[str, ...]]:
+    """Which of some hidden values reach each other one without passing a third.
+
+    Args:
+      apply: as in `layers`.
+      names: of hidden values.
+      images: an array, or its shape and dtype.
+      channels: as for `maps`.
+
+    Returns:
+      By name, the names in their order; none for a value that is made of the images
+      alone.
+
+    Raises:
+      BadInput: as `maps`.
+    """
+    traced = _Traced(apply, images, channels)
+    for name in names:
+        traced.named(name)
+    return traced.inputs(names)
+
+
 class _View(NamedTuple):
     """A variable that is a map or a vector, and its axes as `maps` arranges them.
 
@@ -207,6 +231,23 @@ class _Traced:
                 outermost = self._program.outermost.get(variable, variable)
                 return _View(outermost, self._arranged_axes(variable, rank))
         return None
+
+    def inputs(self, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The names that each of them is made of."""
+        own = {v: name for name in names for v in self.values[name].variables}
+        made_of: dict = {}
+        for equation in self._program.equations:
+            found = set()
+            for atom in equation.invars:
+                if isinstance(atom, flat_program.Variable):
+                    found |= {own[atom]} if atom in own else made_of.get(atom, set())
+            made_of.update(dict.fromkeys(equation.outvars, found))
+        found = {}
+        for name in names:
+            variables = self.values[name].variables
+            reached = set().union(*(made_of.get(v, ()) for v in variables)) - {name}
+            found[name] = tuple(other for other in names if other in reached)
+        return found
 
     def _arranged_axes(self, variable, rank: int) -> tuple[int, ...]:
         images = self._images_axes[variable]
