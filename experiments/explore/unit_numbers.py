@@ -11,7 +11,7 @@ from zf_jax.probes import unit_statistics
 from zf_jax.probes.topk import TopK
 
 # Of the activations over images; the strongest examples are shown anyway.
-QUANTILES = np.array([0.5, 0.7, 0.8, 0.9, 0.95, 0.99])
+QUANTILES = np.array([0.5, 0.75, 0.9, 0.95, 0.99])
 # Units that are named as like another one.
 _ALIKE = 6
 

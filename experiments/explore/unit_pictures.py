@@ -18,8 +18,9 @@ from zf_jax.probes.projection import Projector, crop_with_zeros
 from zf_jax.probes.topk import TopK
 from zf_jax.transforms import rectify
 
-# Examples that are projected under a control.
-_CONTROLLED = 1
+# Examples that are projected by another rule than the first, and under a control:
+# enough to compare, at a fraction of the seconds and bytes.
+_RULED, _CONTROLLED = 3, 1
 
 
 class UnitPictures:
@@ -48,28 +49,27 @@ class UnitPictures:
         """
         self._loaded, self._data = loaded, data
         self._best, self._quantiles = best, quantiles
-        few = {
-            name: TopK(*(part[:, :_CONTROLLED] for part in each))
-            for name, each in best.items()
-        }
         every, image = dict.fromkeys(best), _image(best, data)
         self._has_switches = {
             layer: rectify.has_switches(loaded.maps([layer]), image) for layer in best
         }
-        changes = _changes(loaded, list(best), image, seed)
-        self._projectors: dict[str, dict[str, Projector]] = {}
+        changes = {"": (loaded, None)} | _changes(loaded, list(best), image, seed)
+        self._projectors: dict[str, dict[str, tuple[int, Projector]]] = {}
         for rule in rules:
-            ruled = dataclasses.replace(loaded, rule=rule)
-            self._projectors[rule] = {"": ruled.projector(data, best, every)}
+            self._projectors[rule] = {}
             for name, (changed, control) in changes.items():
-                changed = dataclasses.replace(changed, rule=rule)
-                self._projectors[rule][name] = changed.projector(
-                    data, few, every, control=control
+                k = _count(best)
+                if name or rule != rules[0]:
+                    k = min(k, _CONTROLLED if name else _RULED)
+                ruled = dataclasses.replace(changed, rule=rule)
+                projector = ruled.projector(
+                    data, _first(best, k), every, control=control
                 )
+                self._projectors[rule][name] = k, projector
 
     def boxes(self, layer: str, found: TopK) -> np.ndarray:
         """[U, k, 4]: the receptive fields of examples, in pixels of their images."""
-        projector = next(iter(self._projectors.values()))[""]
+        _, projector = next(iter(self._projectors.values()))[""]
         boxes = np.zeros((*found.images.shape, 4), int)
         known = found.images >= 0
         boxes[known] = projector.boxes(
@@ -115,15 +115,13 @@ class UnitPictures:
         self, layer: str, units: np.ndarray, size: tuple[int, int]
     ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
         """Patches of all examples, and projections by rule and control."""
-        best, patches, drawn = self._best[layer], None, {}
+        live, patches, drawn = self._best[layer].images[units, 0] >= 0, None, {}
         for rule, projectors in self._projectors.items():
             drawn[rule] = {}
-            for control, projector in projectors.items():
+            for control, (k, projector) in projectors.items():
                 if not self._makes_sense(control, layer):
                     continue
-                k = _CONTROLLED if control else best.images.shape[1]
                 shape = len(units), k, *size, self._loaded.input.channels
-                live = best.images[units, 0] >= 0
                 found, projected = _project(projector, layer, units, live, shape)
                 # The first of all is true, and has the patches of all examples.
                 patches = found if patches is None else patches
@@ -151,6 +149,18 @@ class UnitPictures:
                 corner = np.clip(boxes[at][:2], 0, free)
                 drawn[at] = crop_with_zeros(pixels, corner, size)
         return drawn
+
+
+def _count(best: Mapping[str, TopK]) -> int:
+    """How many examples a unit has."""
+    return next(iter(best.values())).images.shape[1]
+
+
+def _first(best: Mapping[str, TopK], count: int) -> dict[str, TopK]:
+    """The strongest few of each unit's examples."""
+    return {
+        name: TopK(*(part[:, :count] for part in each)) for name, each in best.items()
+    }
 
 
 def _image(best: Mapping[str, TopK], data) -> jax.ShapeDtypeStruct:
