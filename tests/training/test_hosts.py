@@ -96,3 +96,51 @@ def test_the_loss_of_a_host_ends_the_other_within_a_minute(
         for process in pair:
             process.kill()
             process.communicate()
+
+
+# `launch.train`, which knows the small net.
+_TRAIN = """
+from launch import train
+from tests.experiments.commands import SMALL
+from zf_jax import cli, spec
+
+if __name__ == "__main__":
+    spec.NETS["small"] = SMALL
+    cli.run(train.main, exact=False)
+"""
+
+
+def test_a_signal_to_one_process_saves_and_one_process_goes_on(creatures_dir, tmp_path):
+    script, rows = tmp_path / "main.py", {}
+    script.write_text(_TRAIN)
+    given = (
+        "--spec=small",
+        "--dataset=creatures/64",
+        f"--data_dir={creatures_dir}",
+        "--batch_size=16",
+        "--learning_rate=0.01",
+        "--init=he",
+        "--filter_rms=0",
+    )
+    stopped, whole = (tmp_path / name for name in ("stopped", "whole"))
+    pair = pods.start(script, *given, f"--workdir={stopped}", "--epochs=1000")
+    try:
+        assert any("epoch 2:" in line for line in pair[0].stdout)
+        pair[1].send_signal(signal.SIGTERM)
+        outputs = [process.communicate(timeout=100)[0] for process in pair]
+        assert [process.returncode for process in pair] == [143, 143], outputs
+    finally:
+        for process in pair:
+            process.kill()
+    assert "stopped and saved" in outputs[0]
+    step = max(int(path.name) for path in (stopped / "checkpoints").glob("[0-9]*"))
+    epochs = f"--epochs={step // 6 + 2}"
+    for workdir in (stopped, whole):
+        ran = pods.run(script, *given, f"--workdir={workdir}", epochs, processes=1)
+        assert ran.returncode == 0, ran.stdout
+        lines = (workdir / "metrics.jsonl").read_text().splitlines()
+        rows[workdir] = [json.loads(line) for line in lines]
+    assert len(rows[stopped]) == len(rows[whole]) == step // 6 + 2
+    for found, wanted in zip(rows[stopped], rows[whole], strict=True):
+        assert found["step"] == wanted["step"]
+        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-3)
