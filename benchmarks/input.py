@@ -22,7 +22,7 @@ from skimage import data
 
 from benchmarks import timing
 from zf_jax import cli
-from zf_jax.data import batches, sources
+from zf_jax.data import batches, reading, sources
 from zf_jax.errors import BadInput
 
 _SIZE, _RESIZE, _BATCH = (224, 224), 256, 100
@@ -121,7 +121,7 @@ def _ours(files: list[str]) -> Callable[[], dict[str, float]]:
     def run() -> dict[str, float]:
         # What was made while the other sides ran does not count. Threads end their
         # batches at about the same time: many are counted.
-        for _ in itertools.islice(stream, 2 * batches.AHEAD.prefetch_buffer_size):
+        for _ in itertools.islice(stream, 2 * reading.AHEAD.prefetch_buffer_size):
             pass
         counted = itertools.islice(stream, len(files) // _BATCH)
         return {"": timing.once(lambda: list(counted))}
