@@ -196,7 +196,8 @@ class Grid {
   place(cell, index) {
     const row = Math.floor(index / this.columns);
     const x = (index % this.columns) * this.width;
-    cell.style.transform = `translate(${x}px, ${row * this.height}px)`;
+    cell.style.left = `${x}px`;
+    cell.style.top = `${row * this.height}px`;
   }
 
   move(event) {
