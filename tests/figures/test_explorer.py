@@ -112,6 +112,11 @@ def test_small_pictures_are_kept_exactly_and_large_ones_shrunk(tmp_path):
     assert sheets.shrink(large).shape == (1, 1, 64, 128, 3)
 
 
+def test_more_pictures_than_a_file_holds_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="200 pictures of 1 x 100 pixels in each of 1"):
+        sheets.write(tmp_path / "it.webp", np.zeros((1, 200, 1, 100, 3), np.uint8))
+
+
 def test_numbers_of_a_unit():
     assert tables.number(float("nan")) is None
     assert tables.number(1234.56) == 1235

@@ -7,12 +7,16 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from zf_jax.errors import BadInput
+
 # Larger pictures are made smaller: a page shows nine of them beside nine others.
 LARGEST = 128
 # Pictures up to this many pixels a side are kept exactly: lossy WebP halves the
 # resolution of colours, and a filter of 7 x 7 pixels has none to give.
 _EXACT = 16
 _QUALITY = 82
+# Pixels of a WebP file's side.
+_MOST = 16383
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +35,22 @@ class Sheet:
 
 
 def write(path: pathlib.Path, pictures: np.ndarray) -> Sheet:
-    """Writes pictures [rows, columns, h, w, 3] uint8 as one WebP file."""
+    """Writes pictures [rows, columns, h, w, 3] uint8 as one WebP file.
+
+    Raises:
+      BadInput: the file would be larger than WebP allows.
+    """
     rows, columns, height, width = pictures.shape[:4]
     # WebP halves colours: an even pitch keeps those of neighbours apart.
     padding = ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0))
     padded = np.pad(pictures, padding, mode="edge")
     pitch = padded.shape[2:4]
     sheet = padded.swapaxes(1, 2).reshape(rows * pitch[0], columns * pitch[1], 3)
+    if max(sheet.shape) > _MOST:
+        raise BadInput(
+            f"{path.name}: {columns} pictures of {height} x {width} pixels in each of "
+            f"{rows} rows do not fit a WebP file of {_MOST:,} pixels a side; give fewer"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     exact = max(height, width) <= _EXACT
     Image.fromarray(sheet).save(path, quality=_QUALITY, method=2, lossless=exact)
