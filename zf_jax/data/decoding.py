@@ -9,8 +9,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-# A JPEG is decoded at half of its size or less only where this many times the wanted
-# size remain: then the resize after it hides which way was taken.
+# Not in the paper: a JPEG is decoded at half of its size or less where this many times
+# the wanted size remain: then the resize after it hides which way was taken.
 _REMAINING = 2
 
 
