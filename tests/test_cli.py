@@ -177,3 +177,15 @@ def test_an_interrupt_that_something_catches(tmp_path, how, number):
     assert ran.stdout == ""
     assert ran.stderr.splitlines()[-1] == "draw: interrupted"
     assert "Traceback" not in ran.stderr
+
+
+def test_training_alone_multiplies_in_less_than_float32():
+    # Every command of the probes does so in float32, on GPUs and TPUs alike.
+    root = pathlib.Path(__file__).parents[1]
+    folders = ("benchmarks", "experiments", "launch")
+    files = [path for folder in folders for path in (root / folder).rglob("*.py")]
+    commands = {path: path.read_text() for path in files}
+    commands = {path: text for path, text in commands.items() if "cli.run(" in text}
+    assert len(commands) > 10
+    inexact = [path for path, text in commands.items() if "exact=False" in text]
+    assert inexact == [root / "launch" / "train.py"]

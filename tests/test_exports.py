@@ -6,6 +6,7 @@ these tests take those for an accelerator.
 
 import collections
 import functools
+import re
 
 import jax
 import jax.export
@@ -60,10 +61,22 @@ FILTERS = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def _float32():
+    """As every command of the probes sets it."""
+    with jax.default_matmul_precision("float32"):
+        yield
+
+
 def export(function, *arguments):
     """Lowers the function for both; arguments may be abstract."""
     exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
     assert exported.platforms == PLATFORMS
+    # No product is left in a GPU's TF32 or a TPU's bfloat16.
+    products = re.findall(
+        r"= stablehlo\.(?:convolution|dot_general)\b.*", exported.mlir_module()
+    )
+    assert all(each.count("HIGHEST") == 2 for each in products)
     return exported
 
 
@@ -239,6 +252,11 @@ def test_projector(net, shared, accelerator, monkeypatch):
     # The backward pass, and before it the forward pass of crops, or that of the whole
     # image and the cut.
     assert calls == ({"run": 2, "whole": 1} if shared else {"run": 2})
+
+
+def test_products_in_the_default_precision_are_found():
+    with jax.default_matmul_precision(None), pytest.raises(AssertionError):
+        export(jnp.matmul, jnp.eye(2), jnp.eye(2))
 
 
 def test_what_has_no_lowering_is_found():

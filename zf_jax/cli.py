@@ -357,7 +357,8 @@ def _multiply_in_float32() -> None:
     """By default a GPU multiplies in TF32, of 10 bits, and a TPU in bfloat16, of 7.
 
     With TF32 up to one switch in a thousand is another, and projections of the last
-    filters are off by 2 to 5 % (docs/benchmarks.md).
+    filters are off by 2 to 5 %; with bfloat16 one in a hundred, and 7 to 15 %
+    (docs/benchmarks.md).
     """
     if jax.config.jax_default_matmul_precision is None:
         jax.config.update("jax_default_matmul_precision", "float32")
