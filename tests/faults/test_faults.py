@@ -5,6 +5,7 @@ import pathlib
 import resource
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -114,6 +115,7 @@ def test_a_worker_that_dies(creatures_dir, undisturbed, tmp_path):
         worker = None
         while process.poll() is None and not (workdir / "metrics.jsonl").exists():
             worker = training.worker_of(process.pid)
+            time.sleep(0.05)
         os.kill(worker, signal.SIGKILL)
         code = process.wait(timeout=330)
     told = training.output(workdir)
