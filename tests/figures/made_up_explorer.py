@@ -25,7 +25,8 @@ def write(
 ) -> None:
     """Writes an explorer that has everything.
 
-    The first unit of each layer is dead. Layers 1 and 2 both follow layer 0.
+    The first unit of each layer is dead. Layers 1 and 2 both follow layer 0; from layer
+    4 on a layer sees the one before and the one two before.
     """
     rng = np.random.default_rng(0)
     names = [f"block{n}/relu" for n in range(layers)]
@@ -36,7 +37,7 @@ def write(
             units=units,
             dead=1,
             receptive_field=(SIDE, SIDE),
-            inputs=() if n == 0 else (names[0 if n == 2 else n - 1],),
+            inputs=_inputs(names, n),
         )
         for n, name in enumerate(names)
     )
@@ -49,6 +50,11 @@ def write(
             layer = layer_units(rng, name, units, images, names[n - 1 : n])
             pages.add_layer(layer, pictures(rng, units))
         pages.add_images(image_views(rng, images, names[0]))
+
+
+def _inputs(names: list[str], layer: int) -> tuple[str, ...]:
+    before = {0: [], 2: [0], 3: [1, 2]}.get(layer, [layer - 2, layer - 1])
+    return tuple(names[each] for each in before if each >= 0)
 
 
 def layer_units(

@@ -263,17 +263,28 @@ function layerCard(layer, number) {
   );
 }
 
+// The card's edges in the strip's own pixels.
+function edges(strip, card) {
+  const { left, top } = strip.getBoundingClientRect();
+  const box = card.getBoundingClientRect();
+  const [x, y] = [box.left - left + strip.scrollLeft, box.top - top + strip.scrollTop];
+  return { left: x, right: x + box.width, top: y, middle: y + box.height / 2 };
+}
+
 function connect(strip, cards) {
-  const origin = strip.getBoundingClientRect();
   const lines = drawn("svg", { width: strip.scrollWidth, height: strip.scrollHeight });
+  const depth = depths();
+  const places = cards.map((card) => edges(strip, card));
   net.layers.forEach((layer, number) => {
     for (const input of layer.inputs) {
-      const [from, to] = [cards[input], cards[number]].map((card) => card.getBoundingClientRect());
-      const [x, y] = [from.right, from.top + from.height / 2];
-      const [u, v] = [to.left, to.top + to.height / 2];
-      const [dx, dy] = [strip.scrollLeft - origin.left, strip.scrollTop - origin.top];
-      const middle = (x + u) / 2 + dx;
-      const d = `M${x + dx},${y + dy} C${middle},${y + dy} ${middle},${v + dy} ${u + dx},${v + dy}`;
+      const [from, to] = [places[input], places[number]];
+      const half = (from.right + to.left) / 2;
+      let d = `M${from.right},${from.middle} C${half},${from.middle} ${half},${to.middle} ${to.left},${to.middle}`;
+      if (depth[number] > depth[input] + 1) {
+        // Over the layers between.
+        const over = Math.min(from.top, to.top) - 50;
+        d = `M${from.right - 20},${from.top} C${from.right},${over} ${to.left},${over} ${to.left + 20},${to.top}`;
+      }
       lines.append(drawn("path", { d }));
     }
   });
