@@ -29,4 +29,7 @@ stage features "$python" -m experiments.features --checkpoint="$out/tiny" "${dat
   --out="$out/features"
 stage occlusion "$python" -m experiments.occlusion --checkpoint="$out/tiny" \
   "${data[@]}" --indices=1,2,5,8 --side=20 --stride=4 --out="$out/occlusion"
+stage explore "$python" -m experiments.explore --checkpoint="$out/tiny" "${data[@]}" \
+  --out="$out/explorer"
 "$python" -m launch.report --folder="$out" --stages="$(IFS=,; echo "${seconds[*]}")"
+echo "every unit, in a browser: $PWD/$out/explorer/index.html"

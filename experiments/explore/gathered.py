@@ -19,6 +19,7 @@ from experiments.explore.evolution import Evolution
 from experiments.explore.occlusion_maps import Occlusion
 from experiments.explore.unit_numbers import Labels
 from experiments.explore.unit_pictures import UnitPictures
+from zf_jax.data import sources
 from zf_jax.figures.explorer import content, writer
 from zf_jax.probes.topk import TopK
 
@@ -143,5 +144,4 @@ class Gathered:
 def _labels(data) -> Labels | None:
     if not data.labels:
         return None
-    numbers = np.array([data.label(index) for index in range(len(data))])
-    return Labels(numbers, data.labels)
+    return Labels(sources.classes(data.source), data.labels)

@@ -65,9 +65,12 @@ def of_layer(
             edges, counts, "strongest activation of each image"
         ),
         where=_where(table.mean_map),
-        alike=_alike(table.values),
+        alike=_alike(table.values, dead(best)),
     )
-    return dataclasses.replace(units, **_by_class(table.values, labels))
+    by_class = _by_class(table.values, labels)
+    if labels:
+        by_class["best_class"][units.dead] = -1
+    return dataclasses.replace(units, **by_class)
 
 
 def _at(table: LayerTable, images: np.ndarray, only_active: bool = False) -> TopK:
@@ -89,11 +92,21 @@ def _where(mean_map: np.ndarray | None) -> np.ndarray | None:
     return mean_map / np.where(largest > 0, largest, 1)
 
 
-def _alike(values: np.ndarray) -> tuple | None:
+def _alike(values: np.ndarray, is_dead: np.ndarray) -> tuple | None:
+    """The units like each live unit, dead ones left out."""
     if min(values.shape) < 2:
         return None
-    found = zip(*unit_statistics.alike(values, _ALIKE), strict=True)
-    return tuple(tuple(zip(*each, strict=True)) for each in found)
+    found = zip(*unit_statistics.alike(values, _ALIKE), is_dead, strict=True)
+    return tuple(
+        ()
+        if dead
+        else tuple(
+            (other, near)
+            for other, near in zip(others, correlations, strict=True)
+            if not is_dead[other]
+        )
+        for others, correlations, dead in found
+    )
 
 
 def _by_class(values: np.ndarray, labels: Labels | None) -> dict[str, np.ndarray]:

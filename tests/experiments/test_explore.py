@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.explore import activation_table, weights
+from experiments.explore import activation_table, unit_numbers, weights
 from tests.experiments.commands import SMALL, assert_one_line, command
 from tests.experiments.test_any_model import here  # noqa: F401
 from tests.figures.test_explorer import read
@@ -166,3 +166,24 @@ def test_weights_in_groups():
     # By hand: units 3 to 5 see maps 2 and 3 alone.
     found = [(each.unit, each.weight) for each in below["two"][4]]
     assert found == [(3, 11.0), (2, 5.0)]
+
+
+def test_numbers_of_dead_units_and_one_class():
+    values = np.float32([[1, 0, 3, 2], [2, 0, 1, 2], [5, 0, 2, 2]])
+    table = activation_table.LayerTable(values, np.zeros((3, 4, 2), np.int16), None)
+    best = unit_numbers.top(table, 2)
+    names = "cat", "dog"
+    labels = unit_numbers.Labels(np.array([0, 1, 1]), names)
+    units = unit_numbers.of_layer("it", table, best, labels)
+    assert units.dead.tolist() == [False, True, False, False]
+    assert units.best_class.tolist() == [1, -1, 0, 0]
+    assert units.where is None
+    # A dead unit is like no other.
+    assert units.alike[1] == ()
+    assert [other for other, _ in units.alike[0]] == [3, 2]
+    # Of one class there is nothing to be selective for; without, no class is best.
+    one = unit_numbers.Labels(np.array([1, 1, 1]), names)
+    found = unit_numbers.of_layer("it", table, best, one)
+    assert found.selectivity is None
+    assert found.best_class.tolist() == [1, -1, 1, 1]
+    assert unit_numbers.of_layer("it", table, best, None).class_means is None
