@@ -23,6 +23,7 @@ import shutil
 
 from experiments.common import dataset, model, output, unit_choice
 from experiments.common.config import ExperimentConfig
+from experiments.common.model import LoadedModel
 from experiments.common.unit_choice import UnitConfig
 from experiments.explore import activation_table, overview
 from experiments.explore.gathered import Gathered
@@ -63,12 +64,12 @@ class ExploreConfig(ExperimentConfig):
 
 def main(config: ExploreConfig) -> list[pathlib.Path]:
     """Passes over the images once, then draws layer by layer."""
-    rules = _rules(config)
+    _check_rules(config)
     loaded = model.load(config.model)
     out = output.folder(config.output, loaded.run, "explorer")
     writer.refuse_other_files(out)
     layers = unit_choice.layers(UnitConfig(config.layers, ("all",)), loaded)
-    loaded.check_rule(layers)
+    rules = _rules(config, loaded, layers)
     data = dataset.open_images(config.data, loaded)
     partial = out.with_name(f"{out.name}.partial")
     last = list(loaded.layers)[-1]
@@ -102,17 +103,33 @@ def main(config: ExploreConfig) -> list[pathlib.Path]:
     return written
 
 
-def _rules(config: ExploreConfig) -> tuple[deconvnet.Rule, ...]:
-    """--rule, then the others of --rules, each once.
-
-    Raises:
-      BadInput: there is no such rule.
-    """
+def _check_rules(config: ExploreConfig) -> None:
+    """Raises BadInput where there is no such rule."""
     for rule in config.rules:
         if rule not in deconvnet.RULES:
             known = ", ".join(deconvnet.RULES)
             raise BadInput(f"--rules={rule}: there are {known}")
-    return tuple(dict.fromkeys((config.model.rule, *config.rules)))
+
+
+def _rules(
+    config: ExploreConfig, loaded: LoadedModel, layers: list[str]
+) -> tuple[deconvnet.Rule, ...]:
+    """--rule, then those others of --rules that can be applied to the net.
+
+    Raises:
+      BadInput: --rule cannot be applied.
+    """
+    loaded.check_rule(layers)
+    found = [loaded.rule]
+    for rule in dict.fromkeys(config.rules):
+        if rule == loaded.rule:
+            continue
+        try:
+            dataclasses.replace(loaded, rule=rule).check_rule(layers)
+            found.append(rule)
+        except BadInput as error:
+            print(f"no projections by the rule {rule}: {error}")
+    return tuple(found)
 
 
 if __name__ == "__main__":

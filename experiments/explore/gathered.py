@@ -69,10 +69,15 @@ class Gathered:
             self.evolution = Evolution(self.loaded, steps, self.data, layers, folder)
 
     def add_occlusion(self) -> None:
-        """Sweeps the strongest examples, where all images have one size."""
+        """Sweeps the strongest examples, where all of them have one size."""
         if self.data.sizes_differ:
-            print("no occlusion maps: the images differ in size")
-            return
+            strongest = np.unique(
+                np.concatenate([each.images[:, 0] for each in self.best.values()])
+            )
+            sizes = {self.data[n].shape for n in strongest[strongest >= 0].tolist()}
+            if len(sizes) > 1:
+                print("no occlusion maps: the images differ in size")
+                return
         self._occlusion = occlusion_maps.sweep(
             self.loaded, self.data, self.best, self._classes()
         )

@@ -78,9 +78,6 @@ def _facts(
         "Controls": "of the strongest example: all weights shuffled, another active "
         "unit, random switches; the similarity is the mean rank correlation of the "
         f"pixels with the true projection ({rules[0]}); seed {seed}",
-        "Firing": "the share of images whose strongest activation is above 0",
-        "Selectivity": "(a - b) / (a + b) of the best class's mean a and the mean b of "
-        "the other classes (Morcos et al. 2018)",
         "Occlusion": "a square of the mean colour, its side a quarter of the smaller "
         "side of the image, moved by half of that",
     }

@@ -76,6 +76,13 @@ def gelu():
     return model.Model(apply, {}, model.Input((16, 24)))
 
 
+def gelu_and_relu():
+    def apply(params, images):
+        return nn.relu(nn.gelu(images)).mean((1, 2))
+
+    return model.Model(apply, {}, model.Input((16, 24)))
+
+
 def linear():
     return model.Model(lambda p, x: x.mean((1, 2)), {}, model.Input((16, 24)))
 

@@ -99,6 +99,21 @@ def test_another_model_on_image_files(here, tmp_path):  # noqa: F811
     assert images[0][4] == [16, 24]
 
 
+def test_rules_that_the_net_refuses_are_left_out(here, tmp_path):  # noqa: F811
+    ran = explore(
+        tmp_path / "it",
+        f"--model={here / 'my_net.py'}:gelu_and_relu",
+        f"--images={here / 'images' / 'a.png'}",
+        "--rule=gradient",
+        "--rules=guided",
+        "--noocclusion",
+        "--layers=gelu",
+    )
+    assert "no projections by the rule guided: --nonlinear: my_net: " in ran.out
+    _, layer = read(tmp_path / "it" / "layers" / "000.js")
+    assert [rule for rule, _ in layer["rules"]] == ["gradient"]
+
+
 def test_one_image(here, tmp_path):  # noqa: F811
     explore(
         tmp_path / "it",
