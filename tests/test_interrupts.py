@@ -23,6 +23,29 @@ def test_the_first_signal_is_kept():
     assert signal.getsignal(signal.SIGTERM) is former
 
 
+QUICK = """
+    import os, signal, time
+    from zf_jax import interrupts
+
+    interrupts.install("draw")
+    with interrupts.kept() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+    # Longer than the main thread has to answer, which it has done.
+    time.sleep(1)
+    print(signals)
+"""
+
+
+@pytest.mark.slow
+def test_what_was_kept_ends_nothing_later(tmp_path):
+    program = tmp_path / "draw.py"
+    program.write_text(textwrap.dedent(QUICK))
+    ran = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "[15]\n"
+
+
 BUSY = """
     import contextlib, ctypes, os, signal, sys, time
     from zf_jax import interrupts

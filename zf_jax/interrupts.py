@@ -24,6 +24,8 @@ _name = "command"
 _answered: list[int] = []
 # Those of the innermost `kept`; None outside of it.
 _kept: list[int] | None = None
+# Whether the main thread has noticed a signal, of either kind.
+_noticed = False
 
 
 def install(name: str) -> None:
@@ -82,6 +84,8 @@ def kept() -> Iterator[list[int]]:
 
 def _answer(number: int, _) -> None:
     """The handler, in the main thread."""
+    global _noticed
+    _noticed = True
     signals = _answered if _kept is None else _kept
     signals.append(number)
     if len(signals) > 1:
@@ -100,7 +104,7 @@ def _listen(ours: socket.socket, of_signals: socket.socket) -> None:
         count += 1
         if count == 1:
             time.sleep(_PATIENCE)
-            if _kept is not None or _answered:
+            if _kept is not None or _noticed:
                 continue
         _end_at_once(number)
 

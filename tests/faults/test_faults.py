@@ -91,8 +91,8 @@ def test_a_flipped_byte(creatures_dir, undisturbed, tmp_path):
 
 
 def test_a_disk_that_is_full(creatures_dir, undisturbed, tmp_path):
-    workdir = tmp_path / "run"
-    assert training.run(creatures_dir, workdir, "--epochs=1") == 0
+    workdir = shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "24")
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
     # No file may become larger than half of the weights.
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, allowed[1]))
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full(creatures_dir, undisturbed, tmp_path):
     assert training.same_bits(workdir, undisturbed)
 
 
-def test_a_worker_that_dies(creatures_dir, undisturbed, tmp_path):
+def test_a_worker_that_dies(creatures_dir, tmp_path):
     workdir = tmp_path / "run"
     flags = "--epochs=100", "--workers=1"
     with training.start(creatures_dir, workdir, *flags) as process:
@@ -121,4 +121,4 @@ def test_a_worker_that_dies(creatures_dir, undisturbed, tmp_path):
     told = training.output(workdir)
     assert code == 2, told
     assert "Traceback" not in told
-    assert "worker process" in told.splitlines()[-1]
+    assert "a worker process" in told
