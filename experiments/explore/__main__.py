@@ -12,8 +12,8 @@ examples at quantiles; a histogram; what classes excite it; where in the image i
 fires; an occlusion map; its strongest weights; units alike; and its evolution over the
 checkpoints that the run keeps. --single_file packs all of it into OUT.html.
 
-What the images excite is kept in OUT.partial until the folder is whole: the same
-command, given again after an interruption, goes on from there. An explorer that is in
+What was computed is kept in OUT.partial until the folder is whole: the same command,
+given again after an interruption, goes on from there. An explorer that is in
 OUT is replaced at the end, or stays as it was.
 """
 
@@ -21,7 +21,7 @@ import dataclasses
 import pathlib
 import shutil
 
-from experiments.common import dataset, model, output, unit_choice
+from experiments.common import dataset, model, output, topk_pass, unit_choice
 from experiments.common.config import ExperimentConfig
 from experiments.common.model import LoadedModel
 from experiments.common.unit_choice import UnitConfig
@@ -31,6 +31,7 @@ from experiments.explore.unit_pictures import UnitPictures
 from zf_jax import cli, deconvnet
 from zf_jax.errors import BadInput
 from zf_jax.figures.explorer import single_file, writer
+from zf_jax.figures.explorer.kept_layers import KeptLayers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +73,10 @@ def main(config: ExploreConfig) -> list[pathlib.Path]:
     rules = _rules(config, loaded, layers)
     data = dataset.open_images(config.data, loaded)
     partial = out.with_name(f"{out.name}.partial")
-    last = list(loaded.layers)[-1]
-    # The logits give predictions, even where they are no layer of the explorer.
-    more = [last] if loaded.class_names(last) and last not in layers else []
-    tables = activation_table.gather(loaded, data, [*layers, *more], partial)
-    gathered = Gathered(loaded, data, layers, tables, k=config.k)
-    if config.evolution:
-        gathered.add_evolution(config.model.step, partial)
-    if config.occlusion:
-        gathered.add_occlusion()
+    # All that the files of OUT.partial depend on.
+    given = config.k, config.seed, config.occlusion, config.evolution, config.model.step
+    key = topk_pass.fingerprint(loaded, data.key, tuple(layers), rules, *given)
+    gathered = _gather(config, loaded, data, layers, partial, key)
     pictures = UnitPictures(
         loaded,
         data,
@@ -90,9 +86,11 @@ def main(config: ExploreConfig) -> list[pathlib.Path]:
         seed=config.seed,
     )
     explorer = overview.explorer(gathered, rules=rules, seed=config.seed)
-    with writer.replacing(explorer, out) as pages:
+    kept = KeptLayers(partial / "layers", key)
+    with writer.replacing(explorer, out, kept) as pages:
         for layer in cli.progress(layers, desc="layers"):
-            gathered.add_layer(pages, layer, pictures)
+            if not pages.take_kept(layer):
+                gathered.add_layer(pages, layer, pictures)
         pages.add_images(gathered.image_views())
     written = [out / "index.html"]
     if config.single_file:
@@ -101,6 +99,27 @@ def main(config: ExploreConfig) -> list[pathlib.Path]:
     shutil.rmtree(partial)
     data.report_skipped()
     return written
+
+
+def _gather(
+    config: ExploreConfig,
+    loaded: LoadedModel,
+    data,
+    layers: list[str],
+    partial: pathlib.Path,
+    key: str,
+) -> Gathered:
+    """What the images tell of the units; it is kept in the folder `partial`."""
+    last = list(loaded.layers)[-1]
+    # The logits give predictions, even where they are no layer of the explorer.
+    more = [last] if loaded.class_names(last) and last not in layers else []
+    tables = activation_table.gather(loaded, data, [*layers, *more], partial)
+    gathered = Gathered(loaded, data, layers, tables, k=config.k)
+    if config.evolution:
+        gathered.add_evolution(config.model.step, partial)
+    if config.occlusion:
+        gathered.add_occlusion(partial / "occlusion.npz", key)
+    return gathered
 
 
 def _check_rules(config: ExploreConfig) -> None:

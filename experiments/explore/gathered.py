@@ -68,8 +68,13 @@ class Gathered:
             layers = list(self.best)
             self.evolution = Evolution(self.loaded, steps, self.data, layers, folder)
 
-    def add_occlusion(self) -> None:
-        """Sweeps the strongest examples, where all of them have one size."""
+    def add_occlusion(self, path: pathlib.Path, key: str) -> None:
+        """Sweeps the strongest examples, where all of them have one size.
+
+        Args:
+          path: keeps the maps.
+          key: tells what they depend on.
+        """
         if self.data.sizes_differ:
             strongest = np.unique(
                 np.concatenate([each.images[:, 0] for each in self.best.values()])
@@ -78,9 +83,12 @@ class Gathered:
             if len(sizes) > 1:
                 print("no occlusion maps: the images differ in size")
                 return
-        self._occlusion = occlusion_maps.sweep(
-            self.loaded, self.data, self.best, self._classes()
-        )
+        self._occlusion = occlusion_maps.restore(path, key)
+        if self._occlusion is None:
+            self._occlusion = occlusion_maps.sweep(
+                self.loaded, self.data, self.best, self._classes()
+            )
+            occlusion_maps.save(path, key, self._occlusion)
 
     def add_layer(
         self, pages: writer.Writer, layer: str, pictures: UnitPictures

@@ -1,13 +1,17 @@
 """Fig. 7 for every unit: how much of its strongest example a grey square takes away."""
 
+import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from experiments.common import topk_pass
 from experiments.common.model import LoadedModel
-from zf_jax import cli
+from zf_jax import cli, io
 from zf_jax.figures.explorer import sheets
 from zf_jax.probes import occlusion
 from zf_jax.probes.topk import TopK
@@ -64,6 +68,36 @@ def sweep(
         if probability is not None:
             classes[number] = int(labels[number]), probability[..., labels[number]]
     return Occlusion(found, classes)
+
+
+def save(path: pathlib.Path, key: str, found: Occlusion) -> None:
+    """Keeps the maps in an .npz file."""
+    arrays = {f"units {name}": each for name, each in found.units.items()}
+    for number, (label, probability) in found.classes.items():
+        arrays[f"class {number} {label}"] = probability
+    io.save_arrays(path, key=np.array(key), **arrays)
+
+
+def restore(path: pathlib.Path, key: str) -> Occlusion | None:
+    """The maps that were kept under the key; None where there are none."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return None
+            found = Occlusion({}, {})
+            for name in stored.files:
+                kind, _, rest = name.partition(" ")
+                if kind == "units":
+                    found.units[rest] = stored[name]
+                elif kind == "class":
+                    number, label = map(int, rest.split())
+                    found.classes[number] = label, stored[name]
+            return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        topk_pass.set_aside(path)
+        return None
 
 
 def panel(by_position: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -4,7 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.explore import activation_table, unit_numbers, weights
+from experiments.explore import (
+    activation_table,
+    occlusion_maps,
+    unit_numbers,
+    weights,
+)
+from experiments.explore.gathered import Gathered
 from tests.experiments.commands import SMALL, assert_one_line, command
 from tests.experiments.test_any_model import here  # noqa: F401
 from tests.figures.test_explorer import read
@@ -56,24 +62,35 @@ def test_a_training_run(run, creatures_dir, tmp_path):
 
 
 def test_an_interrupted_run_goes_on(run, creatures_dir, tmp_path, monkeypatch):
-    out, gathered = tmp_path / "it", []
-    gather = activation_table.gather
+    def explore_it(name, **how):
+        given = run, creatures_dir, tmp_path / name, "--noevolution"
+        return of_run(*given, **how)
 
-    def interrupted(*given):
-        gathered.append(gather(*given))
-        raise KeyboardInterrupt
+    def files(name):
+        folder = tmp_path / name
+        found = sorted(folder.rglob("*.js")) + sorted(folder.rglob("*.webp"))
+        return {path.relative_to(folder): path.read_bytes() for path in found}
 
-    quick = "--occlusion=false", "--evolution=false"
-    monkeypatch.setattr(activation_table, "gather", interrupted)
-    of_run(run, creatures_dir, out, *quick, fails=True)
-    assert not out.exists()
-    # The pass has ended: what it read is not read again.
-    monkeypatch.setattr(activation_table, "gather", gather)
+    explore_it("whole")
+    add_layer, added = Gathered.add_layer, []
+
+    def interrupted(self, pages, layer, pictures):
+        if added == ["layer5"]:
+            added.append("interrupted")
+            raise KeyboardInterrupt
+        added.append(layer)
+        add_layer(self, pages, layer, pictures)
+
+    monkeypatch.setattr(Gathered, "add_layer", interrupted)
+    explore_it("it", fails=True)
+    assert not (tmp_path / "it").exists()
+    # Neither the pass nor the sweeps nor what is drawn are done again.
     monkeypatch.setattr(activation_table, "_strongest", lambda *_: iter(()))
-    of_run(run, creatures_dir, out, *quick)
-    _, layer = read(out / "layers" / "001.js")
-    strength = np.asarray(gathered[0]["layer8"].values).max(axis=0)
-    np.testing.assert_allclose(layer["columns"]["strength"], strength, rtol=1e-3)
+    monkeypatch.setattr(occlusion_maps, "sweep", None)
+    explore_it("it")
+    assert added == ["layer5", "interrupted", "layer8"]
+    assert files("it") == files("whole")
+    assert not (tmp_path / "it.partial").exists()
 
 
 @pytest.mark.slow

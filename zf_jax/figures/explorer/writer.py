@@ -21,18 +21,22 @@ import numpy as np
 from zf_jax import io
 from zf_jax.errors import BadInput
 from zf_jax.figures.explorer import block_sheets, content, page, sheets, tables
+from zf_jax.figures.explorer.kept_layers import KeptLayers
 
 # Units of a layer that the overview shows.
 _SAMPLES = 8
 
 
 @contextlib.contextmanager
-def replacing(explorer: content.Explorer, out: pathlib.Path) -> Iterator["Writer"]:
+def replacing(
+    explorer: content.Explorer, out: pathlib.Path, kept: KeptLayers | None = None
+) -> Iterator["Writer"]:
     """A writer whose folder takes the place of `out` when all went well.
 
     Args:
       explorer: the whole net.
       out: the folder. An explorer that is there stays as it is until then.
+      kept: keeps the layers that are written, for a run after an interruption.
 
     Yields:
       What takes the layers and images.
@@ -42,7 +46,7 @@ def replacing(explorer: content.Explorer, out: pathlib.Path) -> Iterator["Writer
     """
     refuse_other_files(out)
     with io.atomic_folder(out) as fresh:
-        writer = Writer(explorer, fresh)
+        writer = Writer(explorer, fresh, kept)
         yield writer
         writer.finish()
 
@@ -60,8 +64,13 @@ def refuse_other_files(out: pathlib.Path) -> None:
 class Writer:
     """Writes layers and images into a folder, a block of pictures at a time."""
 
-    def __init__(self, explorer: content.Explorer, folder: pathlib.Path):
-        self._explorer, self._folder = explorer, folder
+    def __init__(
+        self,
+        explorer: content.Explorer,
+        folder: pathlib.Path,
+        kept: KeptLayers | None = None,
+    ):
+        self._explorer, self._folder, self._kept = explorer, folder, kept
         self._layers = {each.name: n for n, each in enumerate(explorer.layers)}
         # What the index says of each layer that was added.
         self._fronts: dict[str, dict] = {}
@@ -102,6 +111,20 @@ class Writer:
         live = np.flatnonzero(~units.dead)[:_SAMPLES].tolist()
         self._fronts[units.name] = {"front": layout["front"], "samples": live}
         self._write(name, tables.layer(units, rules=rules, sheets=layout))
+        if self._kept:
+            front = self._fronts[units.name]
+            self._kept.keep(self._folder / "layers", name.rpartition("/")[2], front)
+
+    def take_kept(self, layer: str) -> bool:
+        """Takes over a layer that is kept; whether there is one."""
+        if self._kept is None:
+            return False
+        pages = self._folder / "layers"
+        pages.mkdir(exist_ok=True)
+        front = self._kept.take(pages, f"{self._layers[layer]:03d}")
+        if front is not None:
+            self._fronts[layer] = front
+        return front is not None
 
     def add_images(self, images: Iterable[content.ImageView]) -> None:
         """Writes the images that examples refer to; to be called once."""
