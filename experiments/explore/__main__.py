@@ -49,10 +49,10 @@ class ExploreConfig(ExperimentConfig):
         "--rule",
     )
     k: int = cli.field(9, "strongest examples of a unit", minimum=1)
-    occlusion: bool = cli.field(
-        True,
-        "occlusion maps of each unit's strongest example: some 50 forward passes an "
-        "image",
+    occlusion: bool | None = cli.field(
+        None,
+        "occlusion maps of each unit's strongest example, some 50 forward passes an "
+        "image; if unset, where all take some ten minutes on two cores at most",
     )
     evolution: bool = cli.field(
         True, "the kept checkpoints of a training run: a pass over the images for each"
@@ -117,8 +117,8 @@ def _gather(
     gathered = Gathered(loaded, data, layers, tables, k=config.k)
     if config.evolution:
         gathered.add_evolution(config.model.step, partial)
-    if config.occlusion:
-        gathered.add_occlusion(partial / "occlusion.npz", key)
+    if config.occlusion is not False:
+        gathered.add_occlusion(config.occlusion, partial / "occlusion.npz", key)
     return gathered
 
 

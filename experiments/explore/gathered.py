@@ -68,21 +68,24 @@ class Gathered:
             layers = list(self.best)
             self.evolution = Evolution(self.loaded, steps, self.data, layers, folder)
 
-    def add_occlusion(self, path: pathlib.Path, key: str) -> None:
+    def add_occlusion(self, chosen: bool | None, path: pathlib.Path, key: str) -> None:
         """Sweeps the strongest examples, where all of them have one size.
 
         Args:
+          chosen: whether to do so; None: where it is cheap.
           path: keeps the maps.
           key: tells what they depend on.
         """
         if self.data.sizes_differ:
-            strongest = np.unique(
-                np.concatenate([each.images[:, 0] for each in self.best.values()])
-            )
-            sizes = {self.data[n].shape for n in strongest[strongest >= 0].tolist()}
-            if len(sizes) > 1:
+            strongest = occlusion_maps.strongest_images(self.best)
+            if len({self.data[number].shape for number in strongest}) > 1:
                 print("no occlusion maps: the images differ in size")
                 return
+        if chosen is None and not occlusion_maps.is_cheap(
+            self.loaded, self.data, self.best
+        ):
+            print("no occlusion maps: they take long; --occlusion computes them")
+            return
         self._occlusion = occlusion_maps.restore(path, key)
         if self._occlusion is None:
             self._occlusion = occlusion_maps.sweep(

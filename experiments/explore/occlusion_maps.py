@@ -18,6 +18,8 @@ from zf_jax.probes.topk import TopK
 
 # The square's side as a share of the image's smaller one; it moves by half its side.
 _SHARE = 4
+# Multiply-adds and values touched by all sweeps.
+_CHEAP = 1e13
 
 
 class Occlusion(NamedTuple):
@@ -49,15 +51,14 @@ def sweep(
         without classes.
     """
     strongest = {name: each.images[:, 0] for name, each in best.items()}
-    images = np.unique(np.concatenate(list(strongest.values())))
-    images, found, classes = images[images >= 0].tolist(), {}, {}
+    images, found, classes = strongest_images(best), {}, {}
     outputs_fn = _outputs_fn(loaded, tuple(best))
     fill = loaded.model.prepare(np.asarray(loaded.input.mean))
     for number in cli.progress(images, desc="occlusion"):
         image = data[number]
-        side = max(1, min(image.shape[:2]) // _SHARE)
-        square = {"side": side, "stride": max(1, side // 2), "fill": fill}
-        outputs = jax.device_get(occlusion.sweep(outputs_fn, image, **square))
+        square = _square(image.shape)
+        outputs = occlusion.sweep(outputs_fn, image, fill=fill, **square)
+        outputs = jax.device_get(outputs)
         probability = outputs.pop("probability", None)
         for name, values in outputs["maxima"].items():
             for unit in np.flatnonzero(strongest[name] == number):
@@ -100,6 +101,24 @@ def restore(path: pathlib.Path, key: str) -> Occlusion | None:
         return None
 
 
+def strongest_images(best: Mapping[str, TopK]) -> list[int]:
+    """The images that are the strongest of some unit, each once."""
+    images = np.unique(np.concatenate([each.images[:, 0] for each in best.values()]))
+    return images[images >= 0].tolist()
+
+
+def is_cheap(loaded: LoadedModel, data, best: Mapping[str, TopK]) -> bool:
+    """Whether `sweep` takes some ten minutes on two cores at most."""
+    images = strongest_images(best)
+    if not images:
+        return True
+    image = jax.ShapeDtypeStruct(np.shape(data[images[0]]), np.float32)
+    outputs_fn = _outputs_fn(loaded, tuple(best))
+    report = occlusion.explain(outputs_fn, image, **_square(image.shape))
+    each = report.positions * sum(row.position_work for row in report.rows)
+    return len(images) * each <= _CHEAP
+
+
 def panel(by_position: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Values in 0..1 by the square's position as a picture [*size, 3]."""
     rows, columns = (
@@ -107,6 +126,11 @@ def panel(by_position: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         for length, count in zip(size, by_position.shape, strict=True)
     )
     return sheets.heat(by_position[np.ix_(rows, columns)])
+
+
+def _square(shape: tuple[int, ...]) -> dict[str, int]:
+    side = max(1, min(shape[:2]) // _SHARE)
+    return {"side": side, "stride": max(1, side // 2)}
 
 
 def _outputs_fn(loaded: LoadedModel, layers: tuple[str, ...]):

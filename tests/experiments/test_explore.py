@@ -1,5 +1,7 @@
 """The explorer's command, on a training run and on a user's own model."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -219,3 +221,59 @@ def test_numbers_of_dead_units_and_one_class():
     assert found.selectivity is None
     assert found.best_class.tolist() == [1, -1, 1, 1]
     assert unit_numbers.of_layer("it", table, best, None).class_means is None
+
+
+# A grey net that ends in maps of 1 x 1; nothing excites its second layer.
+ODD = """
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from zf_jax import model
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(3, (3, 3), name="stem")(x))
+        dead = nn.initializers.constant(-1e9)
+        y = nn.relu(nn.Conv(2, (3, 3), name="dead", bias_init=dead)(x))
+        x = jnp.concatenate([x, y], -1)
+        return nn.relu(nn.Conv(4, (8, 12), padding="VALID", name="whole")(x))
+
+
+def make():
+    net = Net()
+    params = net.init(jax.random.key(2), jnp.zeros((1, 8, 12, 1)))
+    return model.Model(net.apply, params, model.Input((8, 12), mean=(127.0,)))
+"""
+
+
+@pytest.mark.slow
+def test_grey_images_of_one_class_and_a_dead_layer(here, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "odd.py").write_text(ODD)
+    for split in ("train", "validation"):
+        folder = tmp_path / "photos" / split / "cat"
+        folder.mkdir(parents=True)
+        for path in (here / "images").iterdir():
+            shutil.copyfile(path, folder / path.name)
+    out, given = tmp_path / "it", f"--model={tmp_path / 'odd.py'}:make"
+    data = f"--dataset=folder:{tmp_path / 'photos'}", f"--data_dir={tmp_path / 'tfds'}"
+    # Sweeps that are not cheap are left out, unless they are asked for.
+    monkeypatch.setattr(occlusion_maps, "_CHEAP", 1)
+    ran = explore(out, given, *data, "--rules=")
+    assert "no occlusion maps: they take long" in ran.out
+    _, index = read(out / "index.js")
+    assert [(e["size"], e["dead"]) for e in index["layers"]] == [
+        ([8, 12], 0),
+        ([8, 12], 2),
+        ([1, 1], index["layers"][2]["dead"]),
+    ]
+    _, dead = read(out / "layers" / "001.js")
+    assert dead["columns"]["best_class"] == [-1, -1]
+    assert "selectivity" not in dead["columns"]
+    assert "occlusion" not in dead["sheets"]
+    _, maps = read(out / "layers" / "002.js")
+    assert "where" not in maps["sheets"]
+    explore(out, given, *data, "--rules=", "--occlusion")
+    _, maps = read(out / "layers" / "002.js")
+    assert "occlusion" in maps["sheets"]
