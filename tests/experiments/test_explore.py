@@ -111,7 +111,7 @@ def test_another_model_on_image_files(here, tmp_path):  # noqa: F811
     _, layer = read(tmp_path / "it" / "layers" / "000.js")
     # No pool, no switches; no classes, no selectivity.
     controls = ["", "random_weights", "wrong_unit"]
-    assert layer["rules"] == [["deconvnet", controls], ["gradient", controls]]
+    assert layer["rules"] == [["deconvnet", controls], ["gradient", controls[:2]]]
     assert not {"selectivity", "best_class"} & set(layer["columns"])
     _, images = read(tmp_path / "it" / "images.js")
     assert images[0][1] == "a.png"
