@@ -504,7 +504,7 @@ async function layerPage(view, layer, query) {
   view.append(
     heading(about.name),
     paragraph(
-      `${about.units} units, maps ${sized(about.size)}, receptive field ${about.receptive_field ? sized(about.receptive_field) : "unknown"}, ${about.dead} dead`,
+      `${about.units} units, ${about.size.length ? "maps " : ""}${sized(about.size)}, receptive field ${about.receptive_field ? sized(about.receptive_field) : "unknown"}, ${about.dead} dead`,
     ),
     filters(columns, state, change),
     missing.length
