@@ -134,9 +134,20 @@ def test_gradient_by_the_functions_own_rules(method, rectifier):
         return (loop(weights, image, rectifier, fill) * seed).sum()
 
     every = (0, 1, 2)
-    with jax.checking_leaks():
-        got = jax.jit(jax.grad(swept, every))(WEIGHTS, image, 0.0)
+    got = jax.jit(jax.grad(swept, every))(WEIGHTS, image, 0.0)
     assert_close(got, jax.jit(jax.grad(looped, every))(WEIGHTS, image, 0.0))
+
+
+# JAX looks for leaks among all objects of the process, which takes a minute late in a
+# run of many tests.
+@pytest.mark.slow
+@pytest.mark.parametrize("rectifier", [jax.nn.relu, gated])
+def test_gradients_leak_no_tracers(rectifier):
+    def total(image):
+        return sweep(WEIGHTS, image, rectifier)["means"].sum()
+
+    with jax.checking_leaks():
+        jax.jit(jax.grad(total))(IMAGES[0, :8, :8])
 
 
 def test_functions_that_differ_in_their_derivative_alone():
