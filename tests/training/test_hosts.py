@@ -118,7 +118,8 @@ def test_a_signal_to_one_process_saves_and_one_process_goes_on(creatures_dir, tm
         "--dataset=creatures/64",
         f"--data_dir={creatures_dir}",
         "--batch_size=16",
-        "--learning_rate=0.01",
+        # So low that rounding hardly grows with the steps.
+        "--learning_rate=0.001",
         "--init=he",
         "--filter_rms=0",
     )
@@ -143,5 +144,5 @@ def test_a_signal_to_one_process_saves_and_one_process_goes_on(creatures_dir, tm
     assert len(rows[stopped]) == len(rows[whole]) == step // 6 + 2
     for found, wanted in zip(rows[stopped], rows[whole], strict=True):
         assert found["step"] == wanted["step"]
-        # Rounding of another number of devices, which grows with the steps.
-        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-2)
+        # Rounding of another number of devices.
+        assert found["train_loss"] == pytest.approx(wanted["train_loss"], rel=1e-3)
